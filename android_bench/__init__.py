@@ -1,0 +1,1 @@
+"""Devices, the runner, measurement, statistics and `tkd-bench`; needs no machine-learning framework."""

@@ -1,0 +1,77 @@
+"""What every student has in common: contexts before temporal pooling, and a head after it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+class Student(nn.Module, ABC):
+    """A classifier of feature sequences, in two halves that temporal distillation can reach between.
+
+    features (batch, frames, channels) ──contexts──► (batch, time, context_channels) ──head──► (batch, classes)
+    """
+
+    context_channels: int
+    """Channels of one context vector; the length of the query that distillation learns."""
+
+    @abstractmethod
+    def contexts(self, features: Tensor) -> Tensor:
+        """The last representation that still has a time axis.
+
+        Args:
+            features: shape (batch, frames, channels), as the student's front end gives them.
+
+        Returns:
+            Shape (batch, time, context_channels); `time` is at most `frames`.
+        """
+
+    @abstractmethod
+    def head(self, contexts: Tensor) -> Tensor:
+        """Logits, shape (batch, classes), from contexts of shape (batch, time, context_channels)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits, shape (batch, classes), of features of shape (batch, frames, channels)."""
+        return self.head(self.contexts(features))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentSpec:
+    """One row of the table of students.
+
+    Attributes:
+        name: as on the command line.
+        title: as in the paper.
+        source: author, year and arXiv number.
+        features: name of the published front end, a key of `tkd.audio.features.FEATURES`.
+        build: makes the network for a number of input channels and of classes.
+        trainable_parameters: with 12 classes.
+        parameters_with_statistics: the same plus the moving means and variances of batch normalisation.
+        published_count: which of the two counts the paper prints.
+        published_accuracy: what the paper reports, with its data set and protocol; empty where it reports none.
+    """
+
+    name: str
+    title: str
+    source: str
+    features: str
+    build: Callable[[int, int], Student]
+    trainable_parameters: int
+    parameters_with_statistics: int
+    published_count: str
+    published_accuracy: str
+
+
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """(trainable parameters, the same plus the statistics of batch normalisation).
+
+    PyTorch's batch counter (`num_batches_tracked`) is a training aid of its own and belongs to neither count.
+    """
+    trainable = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+    statistics = sum(
+        buffer.numel() for name, buffer in module.named_buffers() if name.endswith(("running_mean", "running_var"))
+    )
+    return trainable, trainable + statistics
