@@ -16,7 +16,15 @@ class TkdError(Exception):
 
 
 class AudioError(TkdError):
-    """A sound file or a waveform cannot be used."""
+    """A sound file or a waveform cannot be used.
+
+    Attributes:
+        fault: the kind of trouble in a few words, for counting: "not a wav", "truncated", "stereo" …
+    """
+
+    def __init__(self, message: str, *, fault: str = "unusable") -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class DataError(TkdError):
