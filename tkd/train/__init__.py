@@ -1,0 +1,1 @@
+"""Training: settings → teacher → cached attention → students → the best on validation, tested once."""

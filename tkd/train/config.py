@@ -1,0 +1,120 @@
+"""The settings of a training run; a TOML file has one table a record.
+
+Read by `tkd.settings`; used by `tkd.train.run`. Tested in `tests/tkd/train/test_config.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tkd.augment import AugmentConfig
+from tkd.distill import DistillConfig
+from tkd.errors import SettingsError
+from tkd.settings import to_table
+from tkd.teacher import TeacherConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """One optimisation with AdamW: warm-up, then a cosine to zero.
+
+    Attributes:
+        steps: updates.
+        batch_size: clips an update.
+        learning_rate: at the end of the warm-up.
+        weight_decay: AdamW's, decoupled; on weights, not on biases and norms.
+        warmup_share: share of the steps in which the rate rises linearly from zero.
+        label_smoothing: probability spread over the wrong classes.
+        clip_norm: largest norm of the gradient.
+        validate_every: steps between two validations, each of which also saves a state to resume from.
+        precision: `bfloat16` computes in mixed precision.
+    """
+
+    steps: int
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_share: float = 0.05
+    label_smoothing: float = 0.0
+    clip_norm: float = 1.0
+    validate_every: int = 250
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size, self.validate_every) < 1:
+            raise SettingsError("steps, batch_size and validate_every must be at least 1")
+        if self.learning_rate <= 0 or self.clip_norm <= 0:
+            raise SettingsError("learning_rate and clip_norm must be above 0")
+        if not (0 <= self.warmup_share < 1 and 0 <= self.label_smoothing < 1 and self.weight_decay >= 0):
+            raise SettingsError("warmup_share and label_smoothing must be in [0, 1), weight_decay at least 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """The data set of a run.
+
+    Attributes:
+        folder: in the Speech Commands layout.
+        silence: the protocol of the silence class: `noise` takes pieces of the background noise, `zeros` takes
+            digital silence. Scores under the two are not comparable.
+        seed: of the draw of unknown words and silence clips.
+        on_bad_file: `error` stops at a file that cannot be read, `skip` names and counts it.
+    """
+
+    folder: str
+    silence: Literal["noise", "zeros"] = "noise"
+    seed: int = 59185
+    on_bad_file: Literal["error", "skip"] = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentConfig:
+    """Which student is trained.
+
+    Attributes:
+        name: a name of the table of students.
+        features: a named front end; empty takes the student's published one.
+    """
+
+    name: str
+    features: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """A whole run.
+
+    Attributes:
+        run: folder that checkpoints, logs and the attention cache go to.
+        data: the data set.
+        student: the network.
+        student_fit: its optimisation, for each λ the same.
+        teacher: the teacher; used when a λ is above 0.
+        teacher_fit: its optimisation.
+        distill: the loss of temporal distillation and its λ.
+        augment: how training clips are varied.
+        seed: of initial weights, batch order, augmentation and dropout.
+    """
+
+    run: str
+    data: DataConfig
+    student: StudentConfig
+    student_fit: FitConfig
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    teacher_fit: FitConfig = field(default_factory=lambda: FitConfig(steps=1000))
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    seed: int = 1
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any student of the run is distilled."""
+        return any(weight > 0 for weight in self.distill.lambdas)
+
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with any setting but the run's folder."""
+        table = {key: value for key, value in to_table(self).items() if key != "run"}
+        return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,203 @@
+"""One optimisation, from step 0 or from a saved state, to the best weights on validation.
+
+Bit-for-bit resumable: batches depend on the step alone, dropout is re-seeded at each step, and the state holds
+weights, optimiser and the best so far.
+Before this: `tkd.train.batches`. After this: `tkd.train.run`.
+Tested in `tests/tkd/train/test_fit.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from converters.command_line import Advance
+from converters.files import whole_file
+from tkd.errors import CheckpointError, TkdError
+from tkd.train.batches import Batch, Batches, mix_seeds
+from tkd.train.config import FitConfig
+from tkd.train.log import RunLog
+
+_LOG_EVERY = 50
+
+
+class Objective(ABC):
+    """What is optimised: a module, its loss on a batch, and how good it is."""
+
+    module: nn.Module
+    """Everything that has gradients or statistics; its state is what is saved."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars by name; `loss` is the one that is minimised."""
+
+    @abstractmethod
+    def validate(self) -> float:
+        """Accuracy on the validation split, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """The end of an optimisation.
+
+    Attributes:
+        state: the module's weights at the best validation.
+        accuracy: that validation's, in [0, 1].
+        step: at which it was.
+    """
+
+    state: dict[str, Tensor]
+    accuracy: float
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an optimisation keeps its state and its log.
+
+    Attributes:
+        state_path: the file to resume from.
+        stage: its name in the log.
+        log: of the run.
+        digest: of the settings; a state with another digest is refused.
+        advance: called with the number of steps done.
+    """
+
+    state_path: Path
+    stage: str
+    log: RunLog
+    digest: str
+    advance: Advance
+
+
+def fit(objective: Objective, batches: Batches, config: FitConfig, seed: int, place: Place) -> Fitted:
+    """The best weights on validation after `config.steps` updates.
+
+    Continues from `place.state_path` when that file is there; it is written at each validation, whole, so that an
+    interrupted run loses at most the steps since the last one.
+
+    Raises:
+        CheckpointError: the state is damaged or of other settings.
+        TkdError: the loss is not finite; the message names the step.
+    """
+    module = objective.module
+    optimiser = _optimiser(module, config)
+    progress = _Progress(module, optimiser, place)
+    first = progress.resume()
+    place.advance(first)
+    module.train()
+    for step, batch in enumerate(batches.run(first, config.steps), start=first):
+        _update(objective, optimiser, batch, config, seed, step, place)
+        place.advance(1)
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+            progress.validated(step + 1, objective.validate())
+            module.train()
+            progress.save(step + 1)
+    return progress.best()
+
+
+def learning_rate(config: FitConfig, step: int) -> float:
+    """Linear warm-up, then a half cosine that reaches zero at the last step."""
+    warmup = max(1, round(config.warmup_share * config.steps))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    share = (step - warmup) / max(1, config.steps - warmup)
+    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def _optimiser(module: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
+    """AdamW that decays matrices and kernels, not biases, norms and queries."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
+
+
+def _update(
+    objective: Objective,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    config: FitConfig,
+    seed: int,
+    step: int,
+    place: Place,
+) -> None:
+    torch.manual_seed(mix_seeds(seed, step, 2))  # dropout of this step
+    rate = learning_rate(config, step)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    device = batch.inputs.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
+        losses = objective.losses(batch)
+    loss = losses["loss"]
+    if not torch.isfinite(loss):
+        raise TkdError(
+            f"{place.stage}: the loss is {loss.item()} at step {step}; "
+            f"clips {batch.index[:5].tolist()} … of the training split; lower learning_rate or check the data"
+        )
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(objective.module.parameters(), config.clip_norm)
+    optimiser.step()
+    if step % _LOG_EVERY == 0:
+        values = {name: round(value.item(), 6) for name, value in losses.items()}
+        place.log.write(place.stage, step, {**values, "learning_rate": rate, "gradient_norm": round(norm.item(), 4)})
+
+
+class _Progress:
+    """The state of one optimisation, in memory and on disk."""
+
+    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, place: Place) -> None:
+        self._module = module
+        self._optimiser = optimiser
+        self._place = place
+        self._best: dict[str, Any] = {"accuracy": -1.0, "step": 0, "state": {}}
+
+    def resume(self) -> int:
+        """The step to continue from; 0 where nothing was saved."""
+        path = self._place.state_path
+        if not path.exists():
+            return 0
+        try:
+            saved = torch.load(path, weights_only=True)
+            if saved["digest"] != self._place.digest:
+                raise CheckpointError(f"{path} was made with other settings; --restart begins anew")
+            self._module.load_state_dict(saved["module"])
+            self._optimiser.load_state_dict(saved["optimiser"])
+            self._best = saved["best"]
+            return int(saved["step"])
+        except (RuntimeError, EOFError, KeyError, ValueError, OSError) as cause:
+            raise CheckpointError(f"{path} is damaged ({type(cause).__name__}); --restart begins anew") from cause
+
+    def validated(self, step: int, accuracy: float) -> None:
+        """Keeps the weights when they are the best so far."""
+        self._place.log.write(self._place.stage, step, {"validation_accuracy": round(accuracy, 6)})
+        if accuracy > self._best["accuracy"]:
+            state = {name: tensor.detach().cpu().clone() for name, tensor in self._module.state_dict().items()}
+            self._best = {"accuracy": accuracy, "step": step, "state": state}
+
+    def save(self, step: int) -> None:
+        """Writes the state, whole or not at all."""
+        with whole_file(self._place.state_path) as partial:
+            torch.save(
+                {
+                    "digest": self._place.digest,
+                    "step": step,
+                    "module": self._module.state_dict(),
+                    "optimiser": self._optimiser.state_dict(),
+                    "best": self._best,
+                },
+                partial,
+            )
+
+    def best(self) -> Fitted:
+        """The best weights so far."""
+        return Fitted(state=self._best["state"], accuracy=self._best["accuracy"], step=self._best["step"])
