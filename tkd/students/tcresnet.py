@@ -84,10 +84,7 @@ class TcResNet(Student):
         self.stem = _ConvNorm(channels_in, stem, 3, 1)
         widths = [stem, *(channels for channels, _ in blocks)]
         self.blocks = nn.Sequential(
-            *(
-                _ResidualBlock(before, channels, stride)
-                for before, (channels, stride) in zip(widths, blocks, strict=False)
-            )
+            *(_ResidualBlock(before, channels, stride) for before, (channels, stride) in zip(widths, blocks, strict=False))
         )
         self.context_channels = widths[-1]
         self.dropout = nn.Dropout(dropout)
