@@ -1,11 +1,11 @@
 """The errors of `tkd`.
 
-    TkdError
-    ├── AudioError           a sound file or waveform cannot be used
-    ├── DataError            a data set on disk is missing, damaged, or not in the expected layout
-    ├── SettingsError        a configuration or an option has an unknown key, a wrong type or an impossible value
-    ├── CheckpointError      a checkpoint is missing, damaged, or belongs to something else
-    └── TeacherError         a teacher cannot teach (no attention maps, wrong classes)
+TkdError
+├── AudioError           a sound file or waveform cannot be used
+├── DataError            a data set on disk is missing, damaged, or not in the expected layout
+├── SettingsError        a configuration or an option has an unknown key, a wrong type or an impossible value
+├── CheckpointError      a checkpoint is missing, damaged, or belongs to something else
+└── TeacherError         a teacher cannot teach (no attention maps, wrong classes)
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import librosa
+import librosa.filters
 import scipy.fft
 import torch
 from torch import Tensor, nn
@@ -70,7 +70,7 @@ class FeatureConfig:
                 raise SettingsError(f"features.{name} is {value}; expected {expected}")
 
     def _ranges(self) -> tuple[tuple[str, object, bool, str], ...]:
-        """(field, value, whether it is in range, the range) of each field that has a range; later rows rely on earlier."""
+        """(field, value, whether it is in range, the range) of each field that has a range."""
         window = self.window_ms * self.sample_rate_hz / 1000
         hop = self.hop_ms * self.sample_rate_hz / 1000
         half_rate_hz = self.sample_rate_hz / 2
@@ -131,7 +131,9 @@ class FeatureConfig:
         for name in values:
             if name not in fields:
                 raise SettingsError(did_you_mean(name, fields, "field of a front end"))
-        missing = [name for name, field in fields.items() if name not in values and field.default is dataclasses.MISSING]
+        missing = [
+            name for name, field in fields.items() if name not in values and field.default is dataclasses.MISSING
+        ]
         if missing:
             raise SettingsError(f"the front end lacks {', '.join(missing)}; name a known front end or give every field")
         return cls(**values)
@@ -172,7 +174,7 @@ FEATURES: dict[str, FeatureConfig] = {
     "mlperf-tiny": dataclasses.replace(
         _KWS_STREAMING, window_ms=30, n_fft=512, mel_high_hz=4000, log_floor=1e-6, log_floor_is_added=True, n_mfcc=10
     ),
-    # DS-CNN as in Hello Edge (Zhang et al. 2017, arXiv 1711.07128) and TC-ResNet's baselines: 49 frames, 10 coefficients.
+    # DS-CNN among TC-ResNet's baselines: 49 frames, 10 coefficients.
     "ds-cnn": dataclasses.replace(_TCRESNET, window_ms=40, hop_ms=20, n_fft=1024, n_mfcc=10),
     # CNN-1 and CNN-2 among TC-ResNet's baselines: 49 frames, 40 coefficients.
     "cnn-baseline": dataclasses.replace(_TCRESNET, window_ms=40, hop_ms=20, n_fft=1024),
@@ -239,7 +241,12 @@ class FrontEnd(nn.Module):
         self._check(waveform)
         if waveform.device.type != "cpu" or len(waveform) <= _CLIPS_AT_ONCE:
             return self._features(waveform)
-        return torch.cat([self._features(clips) for clips in waveform.split(_CLIPS_AT_ONCE)])
+        return torch.cat(
+            [
+                self._features(waveform[first : first + _CLIPS_AT_ONCE])
+                for first in range(0, len(waveform), _CLIPS_AT_ONCE)
+            ]
+        )
 
     def mel_energies(self, waveform: Tensor) -> Tensor:
         """Mel bands before the logarithm, shape (batch, frames, mels), of waveforms of shape (batch, samples)."""

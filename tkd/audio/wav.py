@@ -18,6 +18,9 @@ from tkd.errors import AudioError
 SAMPLE_RATE_HZ = 16_000
 """What every reader of the project expects."""
 
+_PCM = 1
+"""The code of plain integers in a wav file's header."""
+
 Int16 = npt.NDArray[np.int16]
 
 
@@ -37,19 +40,21 @@ def read_wav(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Int16:
     try:
         content = path.read_bytes()
     except OSError as cause:
-        raise AudioError(f"{path}: cannot be read ({cause.strerror}); check that it is there and readable",
-                         fault="unreadable") from cause  # fmt: skip
-    _refuse_truncated(path, content)
-    samples, rate_hz = _decode(path, content)
-    if samples.shape[1] != 1:
-        raise AudioError(f"{path}: {samples.shape[1]} channels; expected mono; mix it down first", fault="stereo")
+        raise AudioError(
+            f"{path}: cannot be read ({cause.strerror}); check that it is there and readable", fault="unreadable"
+        ) from cause
+    chunks = _chunks(path, content)
+    encoding, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", chunks[b"fmt "])
+    if channels != 1:
+        raise AudioError(f"{path}: {channels} channels; expected mono; mix it down first", fault="stereo")
     if rate_hz != sample_rate_hz:
         raise AudioError(f"{path}: {rate_hz} Hz; expected {sample_rate_hz} Hz; resample it first", fault="wrong rate")
-    if samples.shape[0] == 0:
+    if not chunks[b"data"]:
         raise AudioError(f"{path}: holds no samples; expected sound; remove it", fault="empty")
-    if samples.dtype == np.int16:
-        return samples[:, 0]
-    return _rounded(path, samples[:, 0])
+    if (encoding, bits) == (_PCM, 16):
+        # The common case needs no decoder: 12 µs a clip here, 50 µs through libsndfile.
+        return np.frombuffer(chunks[b"data"], "<i2", count=len(chunks[b"data"]) // 2).astype(np.int16)
+    return _decode(path, content)
 
 
 def write_wav(path: Path, samples: Int16, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
@@ -72,43 +77,43 @@ def write_wav(path: Path, samples: Int16, *, sample_rate_hz: int = SAMPLE_RATE_H
     path.write_bytes(header + samples.astype("<i2", copy=False).tobytes())
 
 
-def _refuse_truncated(path: Path, content: bytes) -> None:
-    """Compares the sizes that the chunks promise with the bytes there: libsndfile shortens a cut file in silence."""
+def _chunks(path: Path, content: bytes) -> dict[bytes, memoryview]:
+    """The chunks of a RIFF file by name, up to the samples; libsndfile would shorten a cut file in silence."""
     if len(content) < 12 or content[:4] != b"RIFF" or content[8:12] != b"WAVE":
-        raise AudioError(f"{path}: not a wav file (it starts with {content[:4]!r}); expected RIFF/WAVE; convert it first",
-                         fault="not a wav")  # fmt: skip
-    position = 12
-    while position + 8 <= len(content):
+        raise AudioError(
+            f"{path}: not a wav file (it starts with {content[:4]!r}); expected RIFF/WAVE; convert it first",
+            fault="not a wav",
+        )
+    found: dict[bytes, memoryview] = {}
+    position, name, size, there = 12, b"data", 0, 0
+    while b"data" not in found and position + 8 <= len(content):
         name, size = struct.unpack_from("<4sI", content, position)
         there = len(content) - position - 8
         if size > there:
             break
-        if name == b"data":
-            return
+        found[name] = memoryview(content)[position + 8 : position + 8 + size]
         position += 8 + size + size % 2
-    else:
-        name, size, there = b"data", 0, 0
-    raise AudioError(
-        f"{path}: truncated, the header promises {size} bytes of {name.decode('latin-1').strip()} and {there} are there; "
-        "copy it again",
-        fault="truncated",
-    )
+    if b"data" not in found or len(found.get(b"fmt ", b"")) < 16:
+        raise AudioError(
+            f"{path}: truncated, the header promises {size} bytes of {name.decode('latin-1').strip()} "
+            f"and {there} are there; copy it again",
+            fault="truncated",
+        )
+    return found
 
 
-def _decode(path: Path, content: bytes) -> tuple[npt.NDArray[np.int16] | npt.NDArray[np.float32], int]:
-    """(samples of shape (samples, channels), rate in Hz)."""
+def _decode(path: Path, content: bytes) -> Int16:
+    """Samples of an encoding other than 16-bit integers, rounded to 16 bits."""
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as sound:
-            # A float file must not be read as int16: libsndfile would not scale it.
-            dtype = "int16" if sound.subtype == "PCM_16" else "float32"
-            return sound.read(dtype=dtype, always_2d=True), int(sound.samplerate)
+        samples, _ = soundfile.read(io.BytesIO(content), dtype="float32")
     except soundfile.LibsndfileError as cause:
-        raise AudioError(f"{path}: not a wav file that can be decoded ({cause.error_string.strip()}); convert it first",
-                         fault="not a wav") from cause  # fmt: skip
-
-
-def _rounded(path: Path, samples: npt.NDArray[np.float32]) -> Int16:
+        raise AudioError(
+            f"{path}: not a wav file that can be decoded ({cause.error_string.strip()}); convert it first",
+            fault="not a wav",
+        ) from cause
     if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: holds NaN or infinite samples; expected values in [-1, 1]; record it again",
-                         fault="NaN samples")  # fmt: skip
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+        raise AudioError(
+            f"{path}: holds NaN or infinite samples; expected values in [-1, 1]; record it again", fault="NaN samples"
+        )
+    rounded: Int16 = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    return rounded

@@ -1,0 +1,299 @@
+"""Speech Commands, or any corpus in its layout, as clips of a task and as waveforms.
+
+Comes after `tkd.data.layout` (what is on disk) and before `tkd.audio.features` (waveforms in).
+A score is comparable only with its protocol: `SpeechCommands.split_rule` and the kind of silence are part of it.
+Source: Warden 2018, arXiv 1804.03209.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tkd.audio.wav import SAMPLE_RATE_HZ, Int16, read_wav
+from tkd.data.layout import NOISE_FOLDER, SPLITS, Layout, read_layout, speaker_of
+from tkd.errors import AudioError, DataError, SettingsError
+
+SILENCE = "_silence_"
+UNKNOWN = "_unknown_"
+TWELVE_LABELS = (SILENCE, UNKNOWN, "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+CLIP_SAMPLES = SAMPLE_RATE_HZ
+"""Every clip is one second long."""
+
+# Where each split's part of a noise recording begins and ends: no split hears another one's noise.
+_NOISE_REGIONS = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
+
+SilenceKind = Literal["noise", "zeros"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """One second of labelled sound, not yet read.
+
+    Attributes:
+        id: unique and stable name: `word/file.wav`, `_background_noise_/file.wav@offset`, or `_silence_/zeros-0007`.
+        path: the file to read, relative to the data folder; empty for a clip of zeros.
+        label: index into the labels of the task.
+        word: what is said; `_silence_` where nothing is.
+        speaker: who says it; empty for silence.
+        split: `train`, `validation` or `test`.
+        offset: first sample to read, above 0 only in noise recordings.
+    """
+
+    id: str
+    path: str
+    label: int
+    word: str
+    speaker: str
+    split: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedClips:
+    """Clips with their sound.
+
+    Attributes:
+        waveforms: int16, shape (clips, samples).
+        labels: int64, shape (clips,).
+        clips: the clips that were read, in order.
+        skipped: (id, reason) of each clip that could not be read.
+    """
+
+    waveforms: Int16
+    labels: np.ndarray[tuple[int], np.dtype[np.int64]]
+    clips: tuple[Clip, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechCommands:
+    """A corpus in the layout of Speech Commands, ready to draw tasks from.
+
+    Attributes:
+        folder: where it is.
+        layout: what is in it.
+        noise_samples: length in samples of each noise recording, by file name.
+        split_rule: `lists` (the official lists) or `hash` (of the speaker's name): part of a score's protocol.
+        is_synthetic: made by `tkd-data synth`; every number made with it must say so.
+    """
+
+    folder: Path
+    layout: Layout
+    noise_samples: dict[str, int]
+    split_rule: str
+    is_synthetic: bool
+
+    def clips(
+        self,
+        split: str,
+        seed: int = 0,
+        *,
+        silence: SilenceKind = "noise",
+        labels: Sequence[str] = TWELVE_LABELS,
+        unknown_share: float = 0.1,
+        silence_share: float = 0.1,
+    ) -> tuple[Clip, ...]:
+        """The clips of a task, the same ones for the same arguments.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            seed: chooses the unknown words and the places of silence.
+            silence: `noise` cuts it out of the split's own region of the noise recordings (the first 80 % for training,
+                then 10 % each for validation and test); `zeros` is TensorFlow's protocol, and easier.
+            labels: names of the classes; `_silence_` and `_unknown_` only when they are among them.
+            unknown_share: clips of other words per keyword clip, rounded up; the official task has 0.1.
+            silence_share: clips of silence per keyword clip, rounded up.
+
+        Raises:
+            SettingsError: the split, the kind of silence or a share is not one of those.
+            DataError: a class has no clips in this split.
+        """
+        _check_choice("split", split, SPLITS)
+        _check_choice("silence", silence, ("noise", "zeros"))
+        for name, share in (("unknown_share", unknown_share), ("silence_share", silence_share)):
+            if not 0 < share < math.inf:
+                raise SettingsError(f"{name} is {share}; expected a number above 0 (the official task has 0.1)")
+        keywords = [word for word in labels if word not in (SILENCE, UNKNOWN)]
+        drawn = [clip for word in keywords for clip in self._of_word(word, split, list(labels).index(word))]
+        rng = np.random.default_rng([seed, SPLITS.index(split)])
+        if UNKNOWN in labels:
+            others = [word for word in self.layout.words if word not in labels]
+            label = list(labels).index(UNKNOWN)
+            pool = [clip for word in others for clip in self._of_word(word, split, label, may_be_empty=True)]
+            wanted = math.ceil(unknown_share * len(drawn))
+            if not pool:
+                raise self._empty_class(UNKNOWN, split)
+            chosen = rng.permutation(len(pool))[:wanted]
+            unknown = [pool[index] for index in sorted(chosen)]
+        else:
+            unknown = []
+        silent: list[Clip] = []
+        if SILENCE in labels:
+            wanted = math.ceil(silence_share * len(drawn))
+            silent = self._silence(split, silence, wanted, list(labels).index(SILENCE), rng)
+        return (*drawn, *unknown, *silent)
+
+    def _of_word(self, word: str, split: str, label: int, *, may_be_empty: bool = False) -> list[Clip]:
+        paths = (f"{word}/{name}" for name in self.layout.words.get(word, ()))
+        found = [
+            Clip(id=path, path=path, label=label, word=word, speaker=speaker_of(path), split=split)
+            for path in paths
+            if self.layout.split(path) == split
+        ]
+        if not found and not may_be_empty:
+            raise self._empty_class(word, split)
+        return found
+
+    def _silence(self, split: str, kind: SilenceKind, wanted: int, label: int, rng: np.random.Generator) -> list[Clip]:
+        def clip(name: str, path: str, offset: int) -> Clip:
+            return Clip(id=name, path=path, label=label, word=SILENCE, speaker="", split=split, offset=offset)
+
+        if kind == "zeros":
+            return [clip(f"{SILENCE}/zeros-{index:04d}", "", 0) for index in range(wanted)]
+        starts = [
+            (f"{NOISE_FOLDER}/{name}", first, last - CLIP_SAMPLES)
+            for name, samples in self.noise_samples.items()
+            for first, last in [noise_region(samples, split)]
+            if last - first >= CLIP_SAMPLES
+        ]
+        if not starts:
+            raise DataError(
+                f"{self.folder / NOISE_FOLDER} has no recording of 10 s or more to cut the silence of split '{split}' "
+                "from; add one, or ask for silence as zeros"
+            )
+        drawn = []
+        for index in range(wanted):
+            path, first, last = starts[index % len(starts)]
+            offset = int(rng.integers(first, last + 1))
+            drawn.append(clip(f"{path}@{offset}", path, offset))
+        return drawn
+
+    def _empty_class(self, word: str, split: str) -> DataError:
+        where = "any other word" if word == UNKNOWN else f"{self.folder / word}"
+        return DataError(
+            f"class '{word}' has no clips in split '{split}' of {self.folder}; expected at least one of {where}; "
+            "add recordings, or leave the class out of the labels"
+        )
+
+
+def open_speech_commands(folder: Path) -> SpeechCommands:
+    """The corpus in a folder; lists its files and reads the lengths of the noises, no clip.
+
+    Raises:
+        DataError: no such folder, no word folders, or a list names clips that are not there or that are in both lists.
+        AudioError: a noise recording cannot be used.
+    """
+    layout = read_layout(folder)
+    if layout.listed_missing:
+        raise DataError(
+            f"the lists of {folder} name {len(layout.listed_missing)} clips that are not there, the first is "
+            f"{layout.listed_missing[0]}; copy the data set again, or mend the lists"
+        )
+    if layout.listed_twice:
+        raise DataError(
+            f"{len(layout.listed_twice)} clips of {folder} are in both lists, the first is {layout.listed_twice[0]}; "
+            "expected each clip in one split; mend the lists"
+        )
+    return SpeechCommands(
+        folder=folder,
+        layout=layout,
+        noise_samples={name: len(read_wav(folder / NOISE_FOLDER / name)) for name in layout.noises},
+        split_rule="lists" if layout.has_lists else "hash",
+        is_synthetic=(folder / "synthetic.json").is_file(),
+    )
+
+
+def load_waveforms(
+    folder: Path,
+    clips: Sequence[Clip],
+    *,
+    on_bad: Literal["error", "skip"] = "error",
+    advance: Callable[[int], None] | None = None,
+) -> LoadedClips:
+    """Reads clips from disk, each exactly one second: zeros are added at the end, what is longer is cut there.
+
+    One thread reads 115,000 cached clips a second; more threads are slower (they contend for Python's lock).
+
+    Args:
+        folder: the data folder.
+        clips: what to read.
+        on_bad: `error` stops at the first bad file; `skip` leaves bad files out and lists them in `skipped`.
+        advance: called with the number of clips done since its last call.
+
+    Raises:
+        AudioError: with `error`, the first file that cannot be used.
+        DataError: with `skip`, every single file is bad.
+    """
+    _check_choice("on_bad", on_bad, ("error", "skip"))
+    waveforms = np.zeros((len(clips), CLIP_SAMPLES), dtype=np.int16)
+    noises: dict[str, Int16] = {}
+    kept: list[int] = []
+    skipped: list[tuple[str, str]] = []
+    for index, clip in enumerate(clips):
+        try:
+            sound = _read_clip(folder, clip, noises)
+        except AudioError as error:
+            if on_bad == "error":
+                raise
+            skipped.append((clip.id, str(error)))
+        else:
+            waveforms[index, : len(sound)] = sound
+            kept.append(index)
+        if advance and index % 256 == 255:
+            advance(256)
+    if advance and len(clips) % 256:
+        advance(len(clips) % 256)
+    if clips and not kept:
+        raise DataError(f"none of the {len(clips)} clips of {folder} can be read; the first: {skipped[0][1]}")
+    good = tuple(clips[index] for index in kept)
+    return LoadedClips(
+        waveforms=waveforms if not skipped else waveforms[kept],
+        labels=np.array([clip.label for clip in good], dtype=np.int64),
+        clips=good,
+        skipped=tuple(skipped),
+    )
+
+
+def load_background(folder: Path, split: str) -> list[Int16]:
+    """A split's own part of each noise recording, int16 of shape (samples,) each; parts under one second are left out.
+
+    Raises:
+        DataError: no such folder, or no word folders in it.
+        AudioError: a noise recording cannot be used.
+        SettingsError: there is no such split.
+    """
+    _check_choice("split", split, SPLITS)
+    parts = []
+    for name in read_layout(folder).noises:
+        sound = read_wav(folder / NOISE_FOLDER / name)
+        first, last = noise_region(len(sound), split)
+        if last - first >= CLIP_SAMPLES:
+            parts.append(sound[first:last])
+    return parts
+
+
+def noise_region(samples: int, split: str) -> tuple[int, int]:
+    """(first, end) in samples of a split's own part of a noise recording of `samples` samples."""
+    first, end = _NOISE_REGIONS[split]
+    return round(first * samples), round(end * samples)
+
+
+def _read_clip(folder: Path, clip: Clip, noises: dict[str, Int16]) -> Int16:
+    if not clip.path:
+        return np.zeros(CLIP_SAMPLES, dtype=np.int16)
+    if not clip.path.startswith(NOISE_FOLDER):
+        return read_wav(folder / clip.path)[:CLIP_SAMPLES]
+    if clip.path not in noises:
+        noises[clip.path] = read_wav(folder / clip.path)
+    return noises[clip.path][clip.offset : clip.offset + CLIP_SAMPLES]
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise SettingsError(f"{name} is '{value}'; expected one of {', '.join(choices)}")
