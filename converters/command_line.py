@@ -109,7 +109,7 @@ def run(
         if "--debug" in arguments:
             traceback.print_exc()
         sentence, code = _explain(program, error, errors)
-        print(f"{program}: {sentence}", file=sys.stderr)  # noqa: T201
+        print(f"{program}: {sentence}", file=sys.stderr)
         return code
 
 
@@ -125,7 +125,9 @@ def _explain(program: str, error: Exception, errors: Mapping[type[Exception], Ex
     if isinstance(error, OSError):
         where = f" {error.filename}" if error.filename else ""
         reason = error.strerror or str(error)
-        hint = "; free some space and run it again, nothing half-written was kept" if error.errno == errno.ENOSPC else ""
+        hint = (
+            "; free some space and run it again, nothing half-written was kept" if error.errno == errno.ENOSPC else ""
+        )
         return f"cannot read or write{where}: {reason}{hint}", ExitCode.DEVICE
     return (
         f"internal error: {type(error).__name__}: {error} (run {program} --debug for the traceback)",
@@ -181,6 +183,6 @@ def _plain_lines(title: str, total: int, out: TextIO) -> Advance:
         now = time.monotonic()
         if done >= total or now - last >= 5.0:
             last = now
-            print(f"{title}: {done}/{total}", file=out, flush=True)  # noqa: T201
+            print(f"{title}: {done}/{total}", file=out, flush=True)
 
     return advance

@@ -83,8 +83,7 @@ def write_checkpoint(path: Path, spec: CheckpointSpec, state: dict[str, Tensor])
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with whole_file(path) as partial:
         save_file(tensors, partial, metadata={"tkd": header})
-        digest = sha256_of(partial)
-    return digest
+        return sha256_of(partial)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

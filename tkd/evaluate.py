@@ -88,7 +88,7 @@ def predict(network: nn.Module, inputs: Tensor, batch_size: int = _BATCH) -> np.
     network.eval()
     try:
         with torch.inference_mode():
-            batches = [network(part).float().cpu().numpy() for part in inputs.split(batch_size)]
+            batches = [network(part).float().cpu().numpy() for part in torch.split(inputs, batch_size)]
     finally:
         network.train(was_training)
     return np.concatenate(batches)

@@ -79,6 +79,7 @@ class LogMelStem(nn.Module):
         )
 
     def forward(self, waveforms: Tensor) -> Tensor:
+        """Maps of shape (batch, hidden, frames)."""
         maps: Tensor = self.convolutions(self.norm(self.front_end(waveforms)).transpose(1, 2))
         return maps
 

@@ -23,7 +23,7 @@ class SameConv1d(nn.Conv1d):
     Shapes: (batch, in_channels, time) to (batch, out_channels, ceil(time / stride)).
     """
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
         """The convolution of `input`; see the class for shapes."""
         before, after = same_padding(input.shape[-1], self.kernel_size[0], self.stride[0])
         return super().forward(F.pad(input, (before, after)) if before or after else input)
@@ -84,7 +84,10 @@ class TcResNet(Student):
         self.stem = _ConvNorm(channels_in, stem, 3, 1)
         widths = [stem, *(channels for channels, _ in blocks)]
         self.blocks = nn.Sequential(
-            *(_ResidualBlock(before, channels, stride) for before, (channels, stride) in zip(widths, blocks, strict=False))
+            *(
+                _ResidualBlock(before, channels, stride)
+                for before, (channels, stride) in zip(widths, blocks, strict=False)
+            )
         )
         self.context_channels = widths[-1]
         self.dropout = nn.Dropout(dropout)

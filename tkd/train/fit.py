@@ -144,7 +144,7 @@ def _update(
             f"clips {batch.index[:5].tolist()} … of the training split; lower learning_rate or check the data"
         )
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(objective.module.parameters(), config.clip_norm)
     optimiser.step()
     if step % _LOG_EVERY == 0:

@@ -24,7 +24,7 @@ class RunLog:
 
         folder.mkdir(parents=True, exist_ok=True)
         self._lines = (folder / "log.jsonl").open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, stage: str, step: int, values: dict[str, Any]) -> None:
         """Appends `values` of a stage at a step; numbers also become TensorBoard scalars."""
@@ -33,7 +33,7 @@ class RunLog:
         self._lines.flush()
         for name, value in values.items():
             if isinstance(value, int | float):
-                self._board.add_scalar(f"{stage}/{name}", value, step)  # type: ignore[no-untyped-call]
+                self._board.add_scalar(f"{stage}/{name}", value, step)
 
     def __enter__(self) -> RunLog:
         return self
@@ -42,4 +42,4 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lines.close()
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()

@@ -52,9 +52,11 @@ class TeacherObjective(Objective):
         self._smoothing = label_smoothing
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss`: cross-entropy in nats."""
         return {"loss": F.cross_entropy(self.module(batch.inputs), batch.labels, label_smoothing=self._smoothing)}
 
     def validate(self) -> float:
+        """The teacher's accuracy on the validation split, in [0, 1]."""
         return self._validation.accuracy(self.module)
 
 
@@ -104,13 +106,14 @@ class StudentObjective(Objective):
         self._weight = weight
         self._config = config
         self._query = QueryAttention(student.context_channels, config.temperature)
-        self.module = nn.ModuleDict({"student": student, "query": self._query} if self._lesson else {"student": student})
+        self.module = nn.ModuleDict(
+            {"student": student, "query": self._query} if self._lesson else {"student": student}
+        )
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss`; with a lesson also its parts, `classification` and `attention_kl_nats`."""
         contexts = self.student.contexts(batch.inputs)
-        classification = F.cross_entropy(
-            self.student.head(contexts), batch.labels, label_smoothing=self._smoothing
-        )
+        classification = F.cross_entropy(self.student.head(contexts), batch.labels, label_smoothing=self._smoothing)
         if self._lesson is None:
             return {"loss": classification}
         teacher = self._lesson.rows(batch, contexts.shape[1])
@@ -119,6 +122,7 @@ class StudentObjective(Objective):
         return {"loss": total, "classification": classification.detach(), "attention_kl_nats": divergence.detach()}
 
     def validate(self) -> float:
+        """The student's accuracy on the validation split, in [0, 1]; the query takes no part in it."""
         return self._validation.accuracy(self.student)
 
     def student_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,96 @@
+"""The record of a completed run, `run.json`, and how to find the newest one.
+
+Written by `tkd.train.run`; read by `tkd.export`, which needs no training code for it.
+Format `tkd.run/1`. Tested in `tests/tkd/train/test_record.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tkd.errors import CheckpointError
+
+RUN_FORMAT = "tkd.run/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One student of a run.
+
+    Attributes:
+        weight: λ.
+        checkpoint: its file.
+        validation: accuracy on the validation split, in [0, 1], by which λ is chosen.
+        test: scores on the test split, as `Scores.to_dict` gives them.
+    """
+
+    weight: float
+    checkpoint: Path
+    validation: float
+    test: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A completed run.
+
+    Attributes:
+        folder: of the run.
+        student: its student's name.
+        arms: one student for each λ, in the order of the settings.
+        chosen: the arm that was best on validation.
+        teacher: validation and test accuracy of the teacher; empty where none was needed.
+        document: what stands in `run.json`.
+    """
+
+    folder: Path
+    student: str
+    arms: tuple[Arm, ...]
+    chosen: Arm
+    teacher: dict[str, Any]
+    document: dict[str, Any]
+
+
+def read_run(folder: Path) -> RunResult:
+    """The completed run in a folder.
+
+    Raises:
+        CheckpointError: there is none, or its record cannot be read.
+    """
+    path = folder / "run.json"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != RUN_FORMAT:
+            raise CheckpointError(f"{path} has format {document['format']!r}, this version reads {RUN_FORMAT!r}")
+        arms = tuple(
+            Arm(
+                weight=arm["lambda"],
+                checkpoint=folder / arm["checkpoint"],
+                validation=arm["validation"],
+                test=arm["test"],
+            )
+            for arm in document["arms"]
+        )
+        chosen = next(arm for arm in arms if arm.weight == document["chosen_lambda"])
+    except FileNotFoundError as cause:
+        raise CheckpointError(f"{folder} holds no completed run (no run.json)") from cause
+    except (json.JSONDecodeError, KeyError, TypeError, StopIteration) as cause:
+        raise CheckpointError(f"{path} cannot be read: {type(cause).__name__}: {cause}") from cause
+    return RunResult(
+        folder=folder,
+        student=document["student"],
+        arms=arms,
+        chosen=chosen,
+        teacher=document["teacher"],
+        document=document,
+    )
+
+
+def newest_run(runs: Path, student: str) -> RunResult | None:
+    """The newest completed run of a student in a folder of runs; None when there is none."""
+    found = [read_run(path.parent) for path in runs.glob("*/run.json")]
+    ours = [run for run in found if run.student == student]
+    return max(ours, key=lambda run: float(run.document["finished_unix_s"]), default=None)
