@@ -9,6 +9,7 @@ Tested in `tests/tkd/train/test_fit.py`.
 from __future__ import annotations
 
 import math
+import pickle
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,7 +175,7 @@ class _Progress:
             self._optimiser.load_state_dict(saved["optimiser"])
             self._best = saved["best"]
             return int(saved["step"])
-        except (RuntimeError, EOFError, KeyError, ValueError, OSError) as cause:
+        except (RuntimeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError) as cause:
             raise CheckpointError(f"{path} is damaged ({type(cause).__name__}); --restart begins anew") from cause
 
     def validated(self, step: int, accuracy: float) -> None:

@@ -1,0 +1,43 @@
+# Two commands: `make demo` (set-up and the whole path), `make test` (set-up, lint, tests).
+# Everything is installed into .venv; PYTHON=/path/to/python chooses the interpreter it is made from.
+
+PYTHON ?=
+BIN := .venv/bin
+READY := .venv/ready
+DEMO_CLIPS ?= 12000
+
+.PHONY: help demo test lint test-slow setup clean
+
+help:
+	@echo "make demo       speak a corpus, train a teacher, distil, export to int8, measure (about ten minutes)"
+	@echo "make test       lint and tests"
+	@echo "make lint       ruff, mypy and the floors of docs/architecture.md"
+	@echo "make test-slow  the tests that take longer"
+	@echo "make setup      only the environment, .venv"
+	@echo "make clean      removes .venv and caches; runs/, exports/ and data/ stay"
+
+setup: $(READY)
+
+$(READY): setup.cfg pyproject.toml constraints.txt .ci/environment
+	@PYTHON="$(PYTHON)" bash .ci/environment
+
+demo: $(READY)
+	$(BIN)/tkd-data synth --out data/demo --clips $(DEMO_CLIPS) --seed 1
+	$(BIN)/tkd-train demo --resume
+	$(BIN)/tkd-export --checkpoint runs/demo/student.safetensors --data data/demo --int8 --force
+	$(BIN)/tkd-bench --device host --output runs/demo/bench --force exports/tcresnet8-float32 exports/tcresnet8-int8
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow and not gpu and not phone and not tensorflow" --cov --cov-report=term:skip-covered
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
