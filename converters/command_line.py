@@ -47,6 +47,7 @@ EXTRA_OF_MODULE = {
     "transformers": "train",
     "librosa": "train",
     "soundfile": "train",
+    "soxr": "synth",
     "safetensors": "train",
     "tensorboard": "train",
     "onnx": "export",

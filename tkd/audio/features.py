@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import librosa.filters
 import scipy.fft
 import torch
+from librosa.filters import mel as mel_filters
 from torch import Tensor, nn
 
 from converters.command_line import did_you_mean
@@ -217,7 +217,7 @@ class FrontEnd(nn.Module):
         super().__init__()
         self.config = config
         window = torch.hann_window(config.window_length, periodic=True, dtype=torch.float64)
-        filters = librosa.filters.mel(
+        filters = mel_filters(
             sr=config.sample_rate_hz, n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.mel_low_hz,
             fmax=config.mel_high_hz, htk=True, norm=None, dtype="float64",
         )  # fmt: skip
