@@ -27,8 +27,6 @@ class Int8Rule(Enum):
     """Output in [0, 1): scale 1/256, zero point −128."""
     SIGNED_UNIT = "signed unit"
     """Output in [−1, 1): scale 1/128, zero point 0."""
-    FLOAT = "float"
-    """There is no int8 form: the operator stays in float, between DEQUANTIZE and QUANTIZE."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +60,7 @@ OPERATORS: dict[str, OperatorRow] = {
     "DEPTHWISE_CONV_2D": OperatorRow(
         options="DepthwiseConv2DOptions", rule=Int8Rule.WEIGHTS, version_int8=3, fuses_activation=True, weight_axis=3
     ),
-    "DEQUANTIZE": OperatorRow(options="DequantizeOptions"),
-    # One scale for the whole matrix: engines before 2024 read only the first of several, in silence.
+    # One scale for the whole matrix: older engines read only the first of several, in silence.
     "FULLY_CONNECTED": OperatorRow(
         options="FullyConnectedOptions", rule=Int8Rule.WEIGHTS, version_int8=4, fuses_activation=True
     ),
