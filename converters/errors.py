@@ -1,8 +1,8 @@
 """The errors of `converters`.
 
-    ConversionError
-    ├── BundleError          a bundle on disk is missing, damaged or altered
-    └── GateFailedError      a stage differs from the one before by more than its bound (exit 1)
+ConversionError
+├── BundleError          a bundle on disk is missing, damaged or altered
+└── GateFailedError      a stage differs from the one before by more than its bound (exit 1)
 """
 
 from __future__ import annotations
