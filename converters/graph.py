@@ -139,9 +139,7 @@ class _Reader:
             self._keep(proto, inputs)
 
     def _fold(self, proto: onnx.NodeProto, inputs: tuple[str, ...]) -> None:
-        feeds = {
-            given: self.constants[name] for given, name in zip(proto.input, inputs, strict=True) if name
-        }
+        feeds = {given: self.constants[name] for given, name in zip(proto.input, inputs, strict=True) if name}
         opsets = {opset.domain: opset.version for opset in self.opsets}
         try:
             results = ReferenceEvaluator(proto, opsets=opsets).run(None, feeds)
@@ -162,7 +160,9 @@ class _Reader:
             version = next(opset.version for opset in self.opsets if opset.domain == proto.domain)
             schema = defs.get_schema(proto.op_type, version, proto.domain)
         except (StopIteration, defs.SchemaError) as cause:
-            raise ConversionError(f"{_described(proto)} is no standard ONNX operator: it cannot be converted") from cause
+            raise ConversionError(
+                f"{_described(proto)} is no standard ONNX operator: it cannot be converted"
+            ) from cause
         small = {
             name: numpy_helper.from_array(self.constants[name])
             for name in inputs

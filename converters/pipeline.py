@@ -1,7 +1,7 @@
 """The whole conversion: a PyTorch module or an ONNX model in, ONNX, float32 and int8 TFLite out, each step proved.
 
-    module ─to_onnx─► ONNX ─read_graph, lower─► float32 ─calibrate, quantize─► int8
-                        └──────── parity ───────────┴──────── parity ────────────┘
+module ─to_onnx─► ONNX ─read_graph, lower─► float32 ─calibrate, quantize─► int8
+                    └──────── parity ───────────┴──────── parity ────────────┘
 """
 
 from __future__ import annotations
@@ -200,7 +200,12 @@ def _file(precision: str, model: Model, onnx: bytes) -> TfliteFile:
 
 
 def _parity(
-    request: ConversionRequest, onnx: bytes, float32: TfliteFile, int8: TfliteFile | None, inputs: Floats, described: str
+    request: ConversionRequest,
+    onnx: bytes,
+    float32: TfliteFile,
+    int8: TfliteFile | None,
+    inputs: Floats,
+    described: str,
 ) -> ParityReport:
     from_onnx = run_onnx(onnx, inputs)
     from_float = TfliteModel(float32.content).run(inputs)
@@ -229,7 +234,9 @@ def _check_clips(name: str, clips: Array, example: Array) -> None:
     if clips.dtype.kind != "f":
         raise ConversionError(f"{name} has dtype {clips.dtype}; expected floating-point features")
     if clips.shape[1:] != example.shape[1:]:
-        raise ConversionError(f"{name} has shape {clips.shape}; expected (clips, {', '.join(map(str, example.shape[1:]))})")
+        raise ConversionError(
+            f"{name} has shape {clips.shape}; expected (clips, {', '.join(map(str, example.shape[1:]))})"
+        )
     if len(clips) == 0:
         raise ConversionError(f"{name} is empty; give at least one clip (128 or more for calibration)")
     if not np.isfinite(clips).all():

@@ -107,9 +107,7 @@ def report_quantization(
     """
     rows = count_operators(model)
     total = sum(row.macs for row in rows)
-    weights = [
-        model.tensors[operator.inputs[1]] for operator in model.operators if macs_of(operator, model)
-    ]
+    weights = [model.tensors[operator.inputs[1]] for operator in model.operators if macs_of(operator, model)]
     weight_bytes = sum(tensor.content.nbytes for tensor in weights)
     int8_bytes = sum(tensor.content.nbytes for tensor in weights if tensor.dtype == "int8")
     return QuantReport(
@@ -126,9 +124,7 @@ def report_quantization(
 def _layer_errors(model: Model, float_file: bytes, int8_file: bytes, clips: Array) -> tuple[LayerError, ...]:
     reference, candidate = TfliteModel(float_file, keeps_all=True), TfliteModel(int8_file, keeps_all=True)
     # A tensor made by QUANTIZE is the int8 model's own.
-    makers = {
-        operator.outputs[0]: operator.code for operator in model.operators if operator.code != "QUANTIZE"
-    }
+    makers = {operator.outputs[0]: operator.code for operator in model.operators if operator.code != "QUANTIZE"}
     signal: Counter[str] = Counter()
     noise: Counter[str] = Counter()
     for real, stored in zip(reference.trace(clips, list(makers)), candidate.trace(clips, list(makers)), strict=True):

@@ -144,9 +144,7 @@ def _free_inputs(model: Model, operator: Operator) -> list[str]:
 
 def _with_rescaling(model: Model, ranges: Mapping[str, Range]) -> tuple[Model, dict[str, Range]]:
     """The model with a QUANTIZE between an output of fixed scale and an operator that joins it with other tensors."""
-    fixed = {
-        operator.outputs[0] for operator in model.operators if OPERATORS[operator.code].rule in _FIXED
-    }
+    fixed = {operator.outputs[0] for operator in model.operators if OPERATORS[operator.code].rule in _FIXED}
     tensors, spans = dict(model.tensors), dict(ranges)
     operators: list[Operator] = []
     for operator in model.operators:

@@ -52,6 +52,7 @@ def run_onnx(content: bytes, inputs: Array) -> Floats:
     """
     import onnxruntime
 
+    refusals: tuple[type[Exception], ...] = (RuntimeError, ValueError, *_onnxruntime_errors())
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -59,7 +60,7 @@ def run_onnx(content: bytes, inputs: Array) -> Floats:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         outputs = [session.run(None, {name: example})[0] for example in _examples(inputs)]
-    except (RuntimeError, ValueError, *_onnxruntime_errors()) as cause:
+    except refusals as cause:
         raise ConversionError(f"ONNX Runtime cannot run the model: {cause}") from cause
     return np.concatenate(outputs).astype(np.float32)
 
@@ -94,14 +95,18 @@ class TfliteModel:
                 model_content=content,
                 num_threads=1,
                 experimental_preserve_all_tensors=keeps_all,
-                experimental_op_resolver_type=resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keeps_all else resolver.AUTO,
+                experimental_op_resolver_type=resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                if keeps_all
+                else resolver.AUTO,
             )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as cause:
             raise ConversionError(f"LiteRT refuses the model ({len(content):,} bytes): {cause}") from cause
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
-            raise ConversionError(f"the model has {len(inputs)} inputs and {len(outputs)} outputs; expected one of each")
+            raise ConversionError(
+                f"the model has {len(inputs)} inputs and {len(outputs)} outputs; expected one of each"
+            )
         self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
         self.input = _spec(inputs[0])
         self.output = _spec(outputs[0])

@@ -57,7 +57,7 @@ def to_onnx(
             torch.onnx.export(
                 module,
                 (example,),
-                written,
+                written,  # type: ignore[arg-type]  # a stream is fine with this exporter
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=[input_name],
@@ -65,7 +65,9 @@ def to_onnx(
             )
     except (RuntimeError, ValueError, TypeError, IndexError) as cause:
         shape = tuple(example.shape)
-        raise ConversionError(f"{type(module).__name__} has no ONNX form for an input of shape {shape}: {cause}") from cause
+        raise ConversionError(
+            f"{type(module).__name__} has no ONNX form for an input of shape {shape}: {cause}"
+        ) from cause
     finally:
         module.train(was_training)
     return read_model(written.getvalue())
@@ -77,7 +79,7 @@ def read_model(content: bytes) -> onnx.ModelProto:
     Raises:
         ConversionError: the bytes are no ONNX model, or one that breaks ONNX's rules.
     """
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         model = onnx.load_from_string(content)

@@ -21,6 +21,8 @@ class Builder:
         self._tensors: dict[str, Tensor] = {}
         self._operators: list[Operator] = []
         self._places: dict[str, list[tuple[str, Layout]]] = {}
+        self._columns: dict[str, Array] = {}
+        self._readers = graph.consumers()
         for name in graph.inputs:
             self._new_place(name, natural(len(graph.shapes[name])), name)
 
@@ -81,7 +83,12 @@ class Builder:
         self._operators.append(Operator(code=code, inputs=tuple(inputs), outputs=(output,), options=options or {}))
 
     def emit_extra(
-        self, code: str, inputs: Sequence[str], name: str, shape: Sequence[int], options: Mapping[str, Any] | None = None
+        self,
+        code: str,
+        inputs: Sequence[str],
+        name: str,
+        shape: Sequence[int],
+        options: Mapping[str, Any] | None = None,
     ) -> str:
         """Adds an operator that makes a tensor which no ONNX value has; returns the tensor's name."""
         output = self._new_tensor(name, tuple(shape))
@@ -93,6 +100,23 @@ class Builder:
         shape = self.shape(value)
         assert holds(layout, shape), f"{layout} cannot hold {shape}"
         self._places[value] = [(self._places[source][0][0], layout)]
+
+    def feeds_only_matrices(self, value: str) -> bool:
+        """Whether nothing but products with constant matrices read a value."""
+        if any(value == name for _, name in self.graph.outputs):
+            return False
+        return all(
+            reader.op in ("Gemm", "MatMul") and reader.inputs[0] == value and reader.inputs[1] in self.graph.constants
+            for reader in self._readers[value]
+        )
+
+    def set_columns(self, value: str, columns: Array) -> None:
+        """Declares that element i of each row of `value` is ONNX's element `columns[i]`."""
+        self._columns[value] = columns
+
+    def columns(self, value: str) -> Array | None:
+        """What `set_columns` declared; None where both orders are the same."""
+        return self._columns.get(value)
 
     def finish(self) -> Model:
         """The model, each output in its natural layout and under its public name."""
@@ -136,15 +160,19 @@ class Builder:
         return output
 
     def _transpose(self, value: str, tensor: str, present: Layout, layout: Layout) -> str:
+        """One TRANSPOSE into `layout`; a RESHAPE before it gives the axes of length one their places."""
         shape = self.shape(value)
-        moving = moving_axes(present, shape)
-        middle = moving_axes(layout, shape)
-        if shape_in(present, shape) != tuple(shape[axis] for axis in moving):
-            tensor = self._reshape(value, tensor, moving)
-        permutation = self.constant("permutation", np.array([moving.index(axis) for axis in middle], dtype=np.int32))
-        output = self._new_place(value, middle, f"{value}/transposed")
+        moving = iter(moving_axes(present, shape))
+        arranged = tuple(
+            next(moving) if axis is not None and shape[axis] > 1 else None if axis is None else axis for axis in layout
+        )
+        if shape_in(arranged, shape) != self._tensors[tensor].shape:
+            tensor = self._reshape(value, tensor, arranged)
+        order = [arranged.index(axis) if axis is not None else place for place, axis in enumerate(layout)]
+        permutation = self.constant("permutation", np.array(order, dtype=np.int32))
+        output = self._new_place(value, layout, f"{value}/transposed")
         self._operators.append(Operator(code="TRANSPOSE", inputs=(tensor, permutation), outputs=(output,)))
-        return self.read(value, layout)
+        return output
 
     def _rename(self, tensor: str, public: str) -> str:
         if tensor == public:

@@ -25,17 +25,22 @@ def lower_gemm(builder: Builder, node: Node) -> None:
 
 
 def lower_matmul(builder: Builder, node: Node) -> None:
-    """MatMul with a constant matrix on the right; leading axes of the left operand are kept."""
+    """MatMul with a constant matrix on the right, and the bias that `rewrite` may have given it."""
     weights = builder.constant_value(node.inputs[1])
     if weights is None or weights.ndim != 2:
         raise builder.unsupported(node, "only a constant matrix on the right is supported")
-    _fully_connected(builder, node, weights.T, np.zeros(weights.shape[1]))
+    bias = builder.constant_value(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(weights.shape[1])
+    assert bias is not None, "only rewrite gives a MatMul a third input, a constant"
+    _fully_connected(builder, node, weights.T, bias)
 
 
 def _fully_connected(builder: Builder, node: Node, rows: Array, bias: Array) -> None:
     output = node.outputs[0]
     rank = len(builder.shape(output))
     source = builder.read(node.inputs[0], natural(rank))
+    columns = builder.columns(node.inputs[0])
+    if columns is not None:
+        rows = rows[:, columns]
     inputs = (
         source,
         builder.constant(node.inputs[1], rows),

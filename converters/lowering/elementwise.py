@@ -67,7 +67,10 @@ def lower_leaky_relu(builder: Builder, node: Node) -> None:
 
 def lower_hard_sigmoid(builder: Builder, node: Node) -> None:
     """PyTorch's Hardsigmoid, relu6(x + 3) / 6, as ADD with a fused RELU6 and MUL."""
-    if not math.isclose(node.attributes.get("alpha", 0.2), 1 / 6, rel_tol=1e-5) or node.attributes.get("beta", 0.5) != 0.5:
+    if (
+        not math.isclose(node.attributes.get("alpha", 0.2), 1 / 6, rel_tol=1e-5)
+        or node.attributes.get("beta", 0.5) != 0.5
+    ):
         raise builder.unsupported(node, "only alpha 1/6 and beta 1/2 are supported, as PyTorch has them")
     layout = builder.layout(node.inputs[0])
     source = builder.read(node.inputs[0], layout)

@@ -12,7 +12,7 @@ from converters.lowering.records import Model, Operator
 def fuse_activations(model: Model) -> Model:
     """The model with every RELU and RELU6 that alone reads a fusing operator's output made part of it.
 
-        CONV_2D ─► a ─► RELU ─► b        CONV_2D (fused RELU) ─► b
+    CONV_2D ─► a ─► RELU ─► b        CONV_2D (fused RELU) ─► b
     """
     reads = Counter(name for operator in model.operators for name in operator.inputs)
     reads.update(model.outputs)

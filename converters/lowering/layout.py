@@ -62,9 +62,7 @@ def without_axes(layout: Layout, axes: Sequence[int]) -> Layout:
     >>> without_axes((0, 2, 3, 1), (2,))
     (0, None, 2, 1)
     """
-    return tuple(
-        None if axis is None or axis in axes else axis - sum(gone < axis for gone in axes) for axis in layout
-    )
+    return tuple(None if axis is None or axis in axes else axis - sum(gone < axis for gone in axes) for axis in layout)
 
 
 def with_axes(layout: Layout, axes: Sequence[int], rank: int) -> Layout:

@@ -31,7 +31,8 @@ class Quantization:
         """Integers nearest to `values`, saturated to `bits`; the array's shape stays."""
         limit = 1 << (bits - 1)
         stored = np.rint(values / self._along(self.scales, values.ndim)) + self._along(self.zero_points, values.ndim)
-        return np.clip(stored, -limit, limit - 1).astype({8: np.int8, 32: np.int32}[bits])
+        integers: Array = np.clip(stored, -limit, limit - 1).astype(np.int8 if bits == 8 else np.int32)
+        return integers
 
     def dequantize(self, stored: Array) -> Array:
         """The real values of `stored`, float32."""

@@ -1,9 +1,9 @@
 """Rewriting of the ONNX graph before it is lowered: what one operator can do is not left to two.
 
-    Pad (zeros) ─► Conv                 Conv with those pads
-    Conv ─► BatchNormalization          Conv with scaled weights and another bias
-    Gemm ─► BatchNormalization          the same for Gemm
-    MatMul ─► Add (constant)            Gemm
+Pad (zeros) ─► Conv                 Conv with those pads
+Conv ─► BatchNormalization          Conv with scaled weights and another bias
+Gemm ─► BatchNormalization          the same for Gemm
+MatMul ─► Add (constant)            Gemm
 """
 
 from __future__ import annotations
@@ -85,14 +85,13 @@ def _gemm_norm(graph: Graph, gemm: Node, norm: Node) -> tuple[Node, dict[str, Ar
 
 def _matmul_add(graph: Graph, matmul: Node, add: Node) -> tuple[Node, dict[str, Array]] | None:
     weights = graph.constants.get(matmul.inputs[1])
-    other = next((name for name in add.inputs if name != matmul.outputs[0]), "")
-    bias = graph.constants.get(other)
-    if weights is None or bias is None or weights.ndim != 2 or len(graph.shapes[matmul.inputs[0]]) != 2:
+    bias = graph.constants.get(next((name for name in add.inputs if name != matmul.outputs[0]), ""))
+    if weights is None or bias is None or weights.ndim != 2 or len(matmul.inputs) > 2:
         return None
-    if bias.size not in (1, weights.shape[1]) or graph.shapes[add.outputs[0]] != graph.shapes[matmul.outputs[0]]:
+    is_row = bias.size == 1 or (bias.size == bias.shape[-1] == weights.shape[1])
+    if not is_row or graph.shapes[add.outputs[0]] != graph.shapes[matmul.outputs[0]]:
         return None
-    full = np.broadcast_to(bias.reshape(-1), weights.shape[1:])
-    return _with_weights(matmul, add, weights.T, full, {"transB": 1}, op="Gemm")
+    return _with_weights(matmul, add, weights, np.broadcast_to(bias.reshape(-1), weights.shape[1:]), {})
 
 
 _PAIRS: dict[tuple[str, str], _Pair] = {
@@ -121,11 +120,11 @@ def _weights_and_bias(graph: Graph, node: Node) -> tuple[Array | None, Array | N
 
 
 def _with_weights(
-    node: Node, follower: Node, weights: Array, bias: Array, attributes: Mapping[str, object], op: str = ""
+    node: Node, follower: Node, weights: Array, bias: Array, attributes: Mapping[str, object]
 ) -> tuple[Node, dict[str, Array]]:
     names = (f"{follower.outputs[0]}/weights", f"{follower.outputs[0]}/bias")
     merged = Node(
-        op=op or node.op,
+        op=node.op,
         name=node.name,
         inputs=(node.inputs[0], *names),
         outputs=follower.outputs,

@@ -8,7 +8,7 @@ import numpy as np
 
 from converters.graph import Node
 from converters.lowering.builder import Builder
-from converters.lowering.layout import holds, natural, transposed, with_axes, without_axes
+from converters.lowering.layout import Layout, holds, natural, transposed, with_axes, without_axes
 from converters.lowering.records import Array
 
 
@@ -38,6 +38,7 @@ def lower_reshape(builder: Builder, node: Node) -> None:
     """Reshape and Flatten: the bytes in ONNX's order, under another shape.
 
     Where only axes of length one come or go, the layout changes and nothing is emitted.
+    Where matrices alone read a flattened map, it keeps TFLite's order and the matrices' columns are permuted instead.
     """
     source, output = node.inputs[0], node.outputs[0]
     before, after = builder.shape(source), builder.shape(output)
@@ -48,9 +49,21 @@ def lower_reshape(builder: Builder, node: Node) -> None:
         layout = tuple(None if axis is None else renamed.get(axis) for axis in builder.layout(source))
         builder.same_tensor(output, source, layout)
         return
-    tensor = builder.read(source, natural(len(before)))
+    order = natural(len(before))
+    is_flattened = len(after) == 2 and before[0] == after[0]
+    if is_flattened and builder.layout(source)[0] == 0 and builder.feeds_only_matrices(output):
+        order = builder.layout(source)
+        builder.set_columns(output, _columns(before, order))
+    tensor = builder.read(source, order)
     shape = builder.constant("shape", np.array(after, dtype=np.int32))
     builder.emit("RESHAPE", (tensor, shape), output, natural(len(after)), {"newShape": list(after)})
+
+
+def _columns(shape: Sequence[int], layout: Layout) -> Array:
+    """ONNX's position of each element of a map that is flattened in TFLite's order."""
+    axes = [axis - 1 for axis in layout[1:] if axis is not None]
+    missing = [axis for axis in range(len(shape) - 1) if axis not in axes]
+    return np.arange(np.prod(shape[1:])).reshape(shape[1:]).transpose([*axes, *missing]).reshape(-1)
 
 
 def lower_concat(builder: Builder, node: Node) -> None:
