@@ -100,7 +100,7 @@ def run(
     try:
         return command(arguments)
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)  # noqa: T201 - the one place that reports errors
+        print(f"{program}: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`tkd-bench | head`): nothing to report, nobody to report it to.

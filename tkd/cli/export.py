@@ -1,0 +1,157 @@
+"""`tkd-export --student tcresnet --int8`: a checkpoint becomes TFLite bundles, each step proved."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converters.command_line import ExitCode, parser, progress, run
+from converters.errors import ConversionError, GateFailedError
+from converters.files import write_text
+from tkd.errors import TkdError
+
+if TYPE_CHECKING:
+    from tkd.export.bundles import Export
+    from tkd.export.choose import Choice
+
+_PROGRAM = "tkd-export"
+_ERRORS: dict[type[Exception], ExitCode] = {
+    GateFailedError: ExitCode.NO,
+    ConversionError: ExitCode.USAGE,
+    TkdError: ExitCode.USAGE,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code of `tkd-export`."""
+    return run(_PROGRAM, _command, argv, _ERRORS)
+
+
+def _command(argv: Sequence[str]) -> int:
+    start = time.monotonic()
+    options = _parser().parse_args(argv)
+    # Imports of torch and onnx take seconds: after the arguments, so that --help is instant.
+    from converters.parity import ParityGates
+    from tkd.audio.features import FeatureConfig
+    from tkd.export.bundles import Gates, export_student
+    from tkd.export.choose import choose_checkpoint
+    from tkd.export.material import Amounts, find_data, load_material
+
+    choice = choose_checkpoint(options.student, options.checkpoint, options.runs)
+    spec = choice.checkpoint.spec
+    quiet = options.json == "-"
+    if not quiet:
+        print(choice.sentence())
+
+    def display(title: str, total: int) -> Any:
+        return progress(title, total, quiet=options.quiet)
+
+    folder = find_data(spec, options.data, display)
+    material = load_material(
+        folder,
+        spec,
+        FeatureConfig.from_dict(spec.features),
+        Amounts(calibration=options.calibration_clips, pack=options.evaluation_clips),
+        display,
+    )
+    gates = Gates(parity=ParityGates(int8_sqnr_db=options.min_sqnr_db), max_accuracy_drop=options.max_accuracy_drop)
+    export = export_student(choice, material, gates, options.output, int8=options.int8, force=options.force)
+    document = _document(choice, export, time.monotonic() - start)
+    if options.json:
+        text = json.dumps(document, indent=2) + "\n"
+        sys.stdout.write(text) if quiet else write_text(Path(options.json), text)
+    if not quiet:
+        _print(export, document)
+    return ExitCode.GOOD
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = parser(
+        _PROGRAM,
+        "Exports a student to TFLite: PyTorch → ONNX → TFLite float32, and int8 when asked; every step is compared\n"
+        "with the one before, and nothing is written unless all bounds are kept.",
+        "example:\n  tkd-export --student tcresnet --int8",
+    )
+    made.add_argument("--student", help="a student's name; its newest completed run is taken, else the starter")
+    made.add_argument("--checkpoint", type=Path, metavar="FILE", help="this checkpoint instead")
+    made.add_argument("--int8", action="store_true", help="quantize too; the float32 bundle is written beside it")
+    made.add_argument(
+        "--data", type=Path, metavar="DIR", help="data set to calibrate and score on (default: the checkpoint's)"
+    )
+    made.add_argument("--output", type=Path, default=Path("exports"), metavar="DIR", help="where bundles go (exports)")
+    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where training runs are (runs)")
+    made.add_argument("--force", action="store_true", help="overwrite a bundle made from something else")
+    made.add_argument("--json", metavar="PATH|-", help="write the result as JSON")
+    made.add_argument(
+        "--calibration-clips", type=_positive, default=256, metavar="N", help="of the training split (256)"
+    )
+    made.add_argument("--evaluation-clips", type=_positive, default=480, metavar="N", help="in the pack (480)")
+    made.add_argument("--min-sqnr-db", type=float, default=30.0, metavar="DB", help="gate on int8 against float32 (30)")
+    made.add_argument(
+        "--max-accuracy-drop", type=float, default=0.5, metavar="POINTS", help="gate on the whole test split (0.5)"
+    )
+    return made
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, saw {value}")
+    return value
+
+
+def _document(choice: Choice, export: Export, seconds: float) -> dict[str, Any]:
+    from converters.report import report_document
+    from tkd.export.bundles import accuracy_table
+
+    return {
+        "format": "tkd.export/1",
+        "checkpoint": {"path": str(choice.checkpoint.path), "sha256": choice.checkpoint.sha256, "why": choice.reason},
+        "synthetic": bool(export.material.description["synthetic"] or choice.checkpoint.spec.synthetic),
+        "bundles": [
+            {"folder": str(bundle.folder), "precision": bundle.precision, "sha256": bundle.sha256}
+            for bundle in export.bundles
+        ],
+        "accuracy": accuracy_table(export.stages),
+        "conversion": report_document(export.conversion),
+        "seconds": round(seconds, 2),
+    }
+
+
+def _print(export: Export, document: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    pack, test = export.stages[0].pack.total, export.stages[0].test.total
+    table = Table("stage", "against the stage before", f"pack % of {pack}", f"test % of {test}", "KiB")
+    stages = {each.stage: each for each in export.conversion.parity.stages}
+    sizes = {bundle.precision: bundle.model.stat().st_size / 1024 for bundle in export.bundles}
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for stage, comparison in zip(export.stages, [None, *stages.values()], strict=True):
+        against = "" if comparison is None else f"max error {comparison.max_abs_error:.1e}, {comparison.sqnr_db:.1f} dB"
+        scores = [f"{100 * each.accuracy:.1f}" for each in (stage.pack, stage.test)]
+        size = f"{sizes[stage.name]:.1f}" if stage.name in sizes else ""
+        table.add_row(stage.name, against, *scores, size)
+    console.print(table)
+    proof = export.conversion.quantization
+    if proof is not None:
+        console.print(
+            f"int8: {100 * proof.int8_operators:.0f} % of operators, {100 * proof.int8_macs:.0f} % of MACs, "
+            f"{100 * proof.int8_weight_bytes:.0f} % of weight bytes"
+        )
+    if document["synthetic"]:
+        console.print("SYNTHETIC speech (espeak-ng): these accuracies say nothing about people's voices")
+    for bundle in export.bundles:
+        console.print(f"wrote {bundle.folder}")
+    console.print(f"{document['seconds']} s; next: tkd-bench --device host")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

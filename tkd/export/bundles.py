@@ -1,0 +1,239 @@
+"""From a checkpoint to bundles: convert, score every stage on the same clips, hold the gates, write.
+
+    checkpoint ──► torch ──► ONNX ──► TFLite float32 ──► TFLite int8
+                     └─────────┴── scored on ──┴────────────┘        evaluation pack and whole test split
+
+Before this: `tkd.export.choose` and `tkd.export.material`. After this: `android_bench` measures the bundles.
+Tested in `tests/tkd/export/test_bundles.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.bundle import Bundle, write_bundle
+from converters.bundle_contents import BundleContents, EvaluationPack
+from converters.errors import GateFailedError
+from converters.parity import ParityGates
+from converters.pipeline import Conversion, ConversionRequest, TfliteFile, convert
+from converters.report import render_report, report_document
+from converters.runners import TfliteModel, run_onnx
+from tkd.audio.features import FeatureConfig
+from tkd.checkpoint import load_student
+from tkd.evaluate import Scores, predict, score
+from tkd.export.choose import Choice
+from tkd.export.material import Material
+from tkd.provenance import git_state, tool_versions
+
+_TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "numpy", "librosa")
+_GOLDEN_CLIPS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gates:
+    """The bounds that an export has to keep.
+
+    Attributes:
+        parity: bounds between the stages.
+        max_accuracy_drop: largest loss of top-1 accuracy on the whole test split from torch to int8, in percent points.
+    """
+
+    parity: ParityGates = dataclasses.field(default_factory=ParityGates)
+    max_accuracy_drop: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One form of the model and its scores.
+
+    Attributes:
+        name: `torch`, `onnx`, `float32` or `int8`.
+        pack: on the evaluation pack.
+        test: on the whole test split.
+    """
+
+    name: str
+    pack: Scores
+    test: Scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What an export made.
+
+    Attributes:
+        bundles: on disk, float32 first.
+        conversion: files, parity, int8 proof, seconds.
+        stages: scores of each form.
+        material: what they were scored on.
+    """
+
+    bundles: tuple[Bundle, ...]
+    conversion: Conversion
+    stages: tuple[Stage, ...]
+    material: Material
+
+
+def export_student(
+    choice: Choice, material: Material, gates: Gates, output: Path, *, int8: bool, force: bool = False
+) -> Export:
+    """Converts a checkpoint's student and writes its bundles.
+
+    Args:
+        choice: the checkpoint.
+        material: what to calibrate and score on.
+        gates: bounds to keep.
+        output: folder that the bundles go into.
+        int8: also quantize; the float32 bundle is written beside it in any case.
+        force: overwrite a bundle that was made from something else.
+
+    Raises:
+        ConversionError: the network cannot be converted.
+        GateFailedError: a bound is not kept; nothing is written then.
+        BundleError: something stands in the way of a bundle.
+    """
+    student = load_student(choice.checkpoint)
+    inputs = material.test.inputs.numpy()
+    conversion = convert(
+        ConversionRequest(
+            module=student,
+            example=inputs[:1],
+            calibration=material.calibration.inputs.numpy() if int8 else None,
+            check=inputs[list(material.pack)],
+            gates=gates.parity,
+            input_name="features",
+            output_name="logits",
+        )
+    )
+    files = [conversion.float32] + ([conversion.int8] if conversion.int8 else [])
+    logits = {"torch": predict(student, material.test.inputs), "onnx": run_onnx(conversion.onnx, inputs)}
+    logits |= {file.precision: TfliteModel(file.content).run(inputs) for file in files}
+    stages = tuple(_stage(name, values, material, choice.checkpoint.spec.labels) for name, values in logits.items())
+    _check_accuracy(stages, gates.max_accuracy_drop)
+    contents = [_contents(file, choice, material, conversion, stages) for file in files]
+    bundles = tuple(write_bundle(output / each.name, each, force=force) for each in contents)
+    return Export(bundles=bundles, conversion=conversion, stages=stages, material=material)
+
+
+def accuracy_table(stages: tuple[Stage, ...]) -> dict[str, Any]:
+    """Scores of every stage as a bundle's document holds them."""
+    return {
+        "evaluation_pack": {
+            "clips": stages[0].pack.total,
+            **{stage.name: stage.pack.to_dict() for stage in stages},
+        },
+        "test_split": {"clips": stages[0].test.total, **{stage.name: stage.test.to_dict() for stage in stages}},
+    }
+
+
+def _stage(name: str, logits: np.ndarray, material: Material, labels: tuple[str, ...]) -> Stage:
+    places = list(material.pack)
+    return Stage(
+        name=name,
+        pack=score(logits[places], material.test.labels[places], labels),
+        test=score(logits, material.test.labels, labels),
+    )
+
+
+def _check_accuracy(stages: tuple[Stage, ...], max_drop: float) -> None:
+    first, last = stages[0], stages[-1]
+    drop = 100 * (first.test.accuracy - last.test.accuracy)
+    if drop > max_drop:
+        raise GateFailedError(
+            stage=f"{first.name} → {last.name}",
+            measure=f"loss of top-1 accuracy in points on the {first.test.total} clips of the test split",
+            seen=drop,
+            bound=max_drop,
+            advice="try more --calibration-clips, or allow more with --max-accuracy-drop",
+        )
+
+
+def _contents(
+    file: TfliteFile, choice: Choice, material: Material, conversion: Conversion, stages: tuple[Stage, ...]
+) -> BundleContents:
+    spec = choice.checkpoint.spec
+    model = TfliteModel(file.content)
+    pack = material.test.at(material.pack)
+    fed = file.input.quantize(pack.inputs.numpy())
+    golden = fed[:_GOLDEN_CLIPS]
+    accuracy = accuracy_table(stages)
+    name = f"{spec.name}-{file.precision}"
+    return BundleContents(
+        name=name,
+        student=spec.name,
+        precision=file.precision,
+        model=file.content,
+        onnx=conversion.onnx,
+        inputs=(file.input,),
+        outputs=(file.output,),
+        labels=spec.labels,
+        front_end={"in_graph": False, **FeatureConfig.from_dict(spec.features).to_dict()},
+        ops=_ops(file, conversion),
+        parity=report_document(conversion)["parity"],
+        accuracy=accuracy,
+        calibration=material.calibration_record() if file.precision == "int8" else {},
+        parents={
+            "checkpoint_sha256": choice.checkpoint.sha256,
+            "teacher_sha256": spec.parents.get("teacher_sha256"),
+            "lambda": spec.parents.get("lambda"),
+            "trained_on": spec.data.get("name"),
+        },
+        tools=tool_versions(_TOOLS),
+        git=git_state(),
+        data={
+            **material.description,
+            "synthetic": bool(material.description["synthetic"] or spec.synthetic),
+            "trained_on_synthetic": spec.synthetic,
+        },
+        golden_input=golden,
+        golden_output=model.run_stored(golden),
+        evaluation=EvaluationPack(inputs=fed, labels=pack.labels, ids=pack.ids),
+        report_markdown=_model_card(name, choice, material, accuracy, conversion),
+        report={"accuracy": accuracy, **report_document(conversion)},
+    )
+
+
+def _ops(file: TfliteFile, conversion: Conversion) -> dict[str, Any]:
+    """Operators of one file by type, the versions it asks for, and for int8 the shares that are int8."""
+    ops: dict[str, Any] = {"by_type": dict(file.operators), "versions": dict(file.op_versions)}
+    report = conversion.quantization
+    if file.precision == "int8" and report is not None:
+        ops["int8_share"] = {
+            "operators": report.int8_operators,
+            "macs": report.int8_macs,
+            "weight_bytes": report.int8_weight_bytes,
+        }
+    return ops
+
+
+def _model_card(
+    name: str, choice: Choice, material: Material, accuracy: Mapping[str, Any], conversion: Conversion
+) -> str:
+    """What the model is and how good every stage is, then the conversion: files, parity, the int8 proof."""
+    title, _, rest = render_report(conversion, title=name).partition("\n")
+    synthetic = material.description["synthetic"] or choice.checkpoint.spec.synthetic
+    lines = [
+        title,
+        "",
+        f"- {choice.sentence()}",
+        f"- data: {material.description['name']}"
+        + (" — **SYNTHETIC speech** (espeak-ng), no statement about people's voices" if synthetic else ""),
+        f"- silence: {material.description['silence']}; split: {material.description['split_rule']}",
+        "",
+        "| stage | evaluation pack | 95 % interval | whole test split | 95 % interval |",
+        "|---|---:|---|---:|---|",
+    ]
+    for stage in (key for key in accuracy["test_split"] if key != "clips"):
+        cells = []
+        for where in ("evaluation_pack", "test_split"):
+            scored = accuracy[where][stage]
+            low, high = scored["interval_95"]
+            cells += [f"{100 * scored['accuracy']:.2f} % of {scored['total']}", f"{100 * low:.1f} – {100 * high:.1f}"]
+        lines.append(f"| {stage} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", rest.strip(), ""])

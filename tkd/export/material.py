@@ -1,0 +1,187 @@
+"""The audio that an export needs: clips to calibrate on, a pack to score every stage on, the whole test split.
+
+Before this: `tkd.export.choose` has a checkpoint, which says what it was trained on. After this: `tkd.export.bundles`.
+Tested in `tests/tkd/export/test_material.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tkd.audio.features import FeatureConfig, FrontEnd
+from tkd.checkpoint import CheckpointSpec
+from tkd.data.speech_commands import Clip, LoadedClips, load_waveforms, open_speech_commands
+from tkd.errors import DataError
+from tkd.train.config import DataConfig
+from tkd.train.corpus import Display, describe_data
+
+_BATCH = 500
+_SPOKEN_CLIPS = 6_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Labelled features.
+
+    Attributes:
+        inputs: shape (clips, frames, channels), float32.
+        labels: shape (clips,), int64.
+        ids: one name a clip.
+    """
+
+    inputs: Tensor
+    labels: np.ndarray
+    ids: tuple[str, ...]
+
+    def at(self, index: Sequence[int]) -> Split:
+        """The clips at these places."""
+        places = list(index)
+        return Split(inputs=self.inputs[places], labels=self.labels[places], ids=tuple(self.ids[i] for i in places))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What an export is calibrated and scored on.
+
+    Attributes:
+        calibration: clips of the training split, stratified.
+        test: the whole test split.
+        pack: places in `test` of the evaluation pack, stratified.
+        description: the data set, as in a checkpoint.
+    """
+
+    calibration: Split
+    test: Split
+    pack: tuple[int, ...]
+    description: dict[str, Any]
+
+    def calibration_record(self) -> dict[str, Any]:
+        """What a bundle says of its calibration: data set, split, number and hash of the clips, and their names."""
+        listed = "\n".join(self.calibration.ids)
+        return {
+            "data": self.description["name"],
+            "synthetic": self.description["synthetic"],
+            "split": "train",
+            "clips": len(self.calibration.ids),
+            "clip_list_sha256": hashlib.sha256(listed.encode()).hexdigest(),
+            "clip_ids": list(self.calibration.ids),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """How many clips are taken.
+
+    Attributes:
+        calibration: from the training split.
+        pack: from the test split.
+        seed: of the draw.
+    """
+
+    calibration: int = 256
+    pack: int = 480
+    seed: int = 20_211_027
+
+
+def find_data(spec: CheckpointSpec, told: Path | None, display: Display) -> Path:
+    """The data folder of an export.
+
+    Told, or the checkpoint's own where it still is, or, for a checkpoint of synthetic speech, a corpus spoken anew
+    by the same recipe into the user's cache.
+
+    Raises:
+        DataError: none of these is there.
+    """
+    if told is not None:
+        return told
+    recorded = Path(spec.data.get("folder", ""))
+    if spec.data.get("folder") and recorded.is_dir():
+        return recorded
+    if not spec.synthetic:
+        raise DataError(
+            f"the checkpoint was trained on {spec.data.get('folder', 'unknown data')}, which is not there; "
+            "give the folder of the data set with --data"
+        )
+    return _spoken_anew(int(spec.data["recipe"]["settings"]["seed"]), display)
+
+
+def load_material(
+    folder: Path, spec: CheckpointSpec, features: FeatureConfig, amounts: Amounts, display: Display
+) -> Material:
+    """Calibration clips, test split and evaluation pack of a data set, as features.
+
+    Raises:
+        DataError, AudioError: the data set or a file of it cannot be used.
+    """
+    config = DataConfig(
+        folder=str(folder), silence=spec.data.get("silence", "noise"), seed=int(spec.data.get("seed", 59185))
+    )
+    data_set = open_speech_commands(folder)
+    drawn = {
+        split: data_set.clips(split, config.seed, silence=config.silence, labels=spec.labels)
+        for split in ("train", "test")
+    }
+    places = stratified([clip.label for clip in drawn["train"]], amounts.calibration, amounts.seed)
+    wanted = {"train": [drawn["train"][place] for place in places], "test": list(drawn["test"])}
+    front_end = FrontEnd(features)
+    with display("reading clips", sum(map(len, wanted.values()))) as advance:
+        calibration, test = (
+            _split(load_waveforms(folder, clips, advance=advance), front_end) for clips in wanted.values()
+        )
+    return Material(
+        calibration=calibration,
+        test=test,
+        pack=stratified(test.labels.tolist(), amounts.pack, amounts.seed),
+        description=describe_data(data_set, config),
+    )
+
+
+def stratified(labels: Sequence[int], wanted: int, seed: int) -> tuple[int, ...]:
+    """Places of `wanted` clips with every class as equally present as its size allows, in ascending order.
+
+    The same labels and seed give the same places; fewer clips than wanted gives all of them.
+
+    >>> stratified([0, 0, 0, 0, 1, 2, 2], 3, seed=0) == stratified([0, 0, 0, 0, 1, 2, 2], 3, seed=0)
+    True
+    """
+    rng = np.random.default_rng(seed)
+    queues = [list(rng.permutation(np.flatnonzero(np.asarray(labels) == label))) for label in sorted(set(labels))]
+    chosen: list[int] = []
+    while len(chosen) < min(wanted, len(labels)):
+        for queue in queues:
+            if queue and len(chosen) < wanted:
+                chosen.append(int(queue.pop()))
+    return tuple(sorted(chosen))
+
+
+def _split(loaded: LoadedClips, front_end: FrontEnd) -> Split:
+    waveforms = torch.from_numpy(loaded.waveforms)
+    with torch.no_grad():
+        features = [front_end(part.float() / 32768.0) for part in torch.split(waveforms, _BATCH)]
+    return Split(inputs=torch.cat(features), labels=loaded.labels, ids=_ids(loaded.clips))
+
+
+def _ids(clips: Sequence[Clip]) -> tuple[str, ...]:
+    return tuple(clip.id for clip in clips)
+
+
+def _spoken_anew(seed: int, display: Display) -> Path:
+    """A synthetic corpus in the user's cache, made when it is not there yet."""
+    from tkd.data.synth import SynthSettings, is_made_already, make_corpus
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tkd"
+    settings = SynthSettings(clips=_SPOKEN_CLIPS, seed=seed)
+    folder = cache / f"spoken-{_SPOKEN_CLIPS}-seed{seed}"
+    if not is_made_already(folder, settings, force=False):
+        with display(f"speaking a synthetic corpus into {folder}", settings.clips) as advance:
+            make_corpus(folder, settings, jobs=max(1, os.cpu_count() or 1), advance=advance)
+    return folder
