@@ -4,8 +4,8 @@ The only file that touches espeak-ng: ctypes over the library that the package `
 Used by `tkd.data.synth`.
 
 espeak-ng keeps state between utterances (the phase of the flutter, random numbers of the breath), so that the same
-word sounds different after another word. `Espeak.restart` unloads and loads the library, which takes 0.2 ms and makes
-what follows independent of what was said before.
+word sounds different after another word. `Espeak.restart` unloads and loads the library, 2 ms with its first voice,
+and so makes what follows independent of what was said before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ SAMPLE_RATE_HZ = 22_050
 _SYNCHRONOUS = 2
 _POSITION_CHARACTER = 1
 _UTF8 = 1
-_ENDPAUSE = 0x1000
 _RATE, _VOLUME, _PITCH = 1, 2, 3
 
 # Louder than this and the loudest variants are clipped inside espeak-ng (its own scale, default 100).
@@ -113,7 +112,7 @@ class Espeak:
         self._pieces.clear()
         content = text.encode() + b"\0"
         status = library.espeak_Synth(
-            content, len(content), 0, _POSITION_CHARACTER, 0, _UTF8 | _ENDPAUSE, None, None
+            content, len(content), 0, _POSITION_CHARACTER, 0, _UTF8, None, None
         )  # fmt: skip
         samples = np.frombuffer(b"".join(self._pieces), dtype=np.int16)
         if status != 0 or not samples.any():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,15 @@ class Layout:
     has_lists: bool
     listed_missing: tuple[str, ...]
     listed_twice: tuple[str, ...]
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Made by `tkd-data synth`: every number made with it must say so."""
+        return (self.folder / "synthetic.json").is_file()
+
+    def clips(self) -> Iterator[str]:
+        """Every recording of a word as `word/file.wav`, sorted."""
+        return (f"{word}/{name}" for word, names in self.words.items() for name in names)
 
     def split(self, clip: str) -> str:
         """The split of a clip named `word/file.wav`: by the lists when they are there, else by hash."""

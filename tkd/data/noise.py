@@ -29,11 +29,11 @@ def brown(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Float3
 
 
 def hum(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Float32:
-    """Mains hum of 50 or 60 Hz with up to 24 harmonics, over a little pink noise."""
+    """Mains hum of 50 or 60 Hz with up to 14 harmonics, over a little pink noise."""
     time_s = np.arange(samples) / sample_rate_hz
     mains_hz = rng.choice([50.0, 60.0]) * (1 + rng.uniform(-0.004, 0.004))
     sound = 0.15 * pink(rng, samples, sample_rate_hz).astype(np.float64)
-    for harmonic in range(1, int(rng.integers(8, 25))):
+    for harmonic in range(1, int(rng.integers(6, 15))):
         strength = rng.uniform(0.1, 1.0) / harmonic**0.7
         sound += strength * np.sin(2 * np.pi * mains_hz * harmonic * time_s + rng.uniform(0, 2 * np.pi))
     return at_unit_rms(sound)

@@ -1,7 +1,7 @@
 """One clip, or one noise recording, of the synthetic corpus: a plan and a seed in, samples out.
 
 Comes after `tkd.data.voices` (who says what) and `tkd.data.noise`, before `tkd.data.synth` (the corpus on disk).
-Each result depends on its arguments alone, so any number of processes makes the same corpus.
+Each result depends on its arguments and on what the engine said since its restart, on nothing else.
 
     word ─espeak─► 22,050 Hz ─resample─► 16 kHz ─trim─► RMS 1 ─► at a random place ─► + noise ─► level ─► int16
 """
@@ -82,7 +82,7 @@ def render_clip(engine: Espeak, utterance: Utterance, noises: Sequence[Float32],
     clip, the mean is removed and the level is random.
 
     Args:
-        engine: a running espeak-ng; it is restarted.
+        engine: espeak-ng, restarted before the first of a batch of clips that are always made together.
         utterance: what to say.
         noises: the noises of the speaker's split, each longer than a second.
         levels: ranges of the signal-to-noise ratio and of the level.
@@ -130,7 +130,6 @@ def trim(sound: Float32) -> Float32:
 
 def _spoken_word(engine: Espeak, text: str, voice: Voice) -> Float32:
     """A trimmed word of unit RMS that fits a clip; a word that is too long is spoken again, faster."""
-    engine.restart()
     word = trim(_speak(engine, text, voice))
     if len(word) > _LONGEST_WORD:
         faster = min(450, int(voice.rate_wpm * 1.25 * len(word) / _LONGEST_WORD))

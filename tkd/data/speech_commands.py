@@ -205,7 +205,7 @@ def open_speech_commands(folder: Path) -> SpeechCommands:
         layout=layout,
         noise_samples={name: len(read_wav(folder / NOISE_FOLDER / name)) for name in layout.noises},
         split_rule="lists" if layout.has_lists else "hash",
-        is_synthetic=(folder / "synthetic.json").is_file(),
+        is_synthetic=layout.is_synthetic,
     )
 
 

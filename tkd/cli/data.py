@@ -1,0 +1,163 @@
+"""`tkd-data`: make a data set, or check one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from converters.command_line import ExitCode, add_common_options, parser, progress, run
+from converters.files import write_text
+from tkd.data.check import CheckReport, Fault, check_data
+from tkd.data.layout import SPLITS, read_layout
+from tkd.errors import TkdError
+
+_PROGRAM = "tkd-data"
+_FAULTS_SHOWN = 8
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code of `tkd-data` with these arguments; None reads them from the command line."""
+    return run(_PROGRAM, _command, argv, {TkdError: ExitCode.USAGE})
+
+
+def _command(argv: Sequence[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    return int(arguments.action(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = parser(_PROGRAM, "Make a data set in the layout of Speech Commands, or check one.")
+    actions = made.add_subparsers(required=True, metavar="synth | check")
+    synth = actions.add_parser(
+        "synth",
+        help="speak a keyword corpus with espeak-ng (synthetic!)",
+        description="Speaks a corpus of ten keywords and 25 other words with espeak-ng, in noise, in the layout of "
+        "Speech Commands. It is synthetic speech: say so beside every number made with it.",
+        argument_default=argparse.SUPPRESS,
+    )
+    synth.add_argument(
+        "--out", type=Path, default=Path("data/synth"), metavar="DIR", help="where (default: %(default)s)"
+    )
+    synth.add_argument("--clips", type=int, default=12_000, metavar="N", help="how many (default: %(default)s)")
+    synth.add_argument("--seed", type=int, default=0, metavar="S", help="fixes every sample (default: %(default)s)")
+    synth.add_argument("--snr-db", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
+                       help="word to noise, each clip draws its own (default: 5 30)")  # fmt: skip
+    synth.add_argument("--jobs", type=int, default=_cores(), metavar="J", help="processes (default: %(default)s)")
+    synth.add_argument("--force", action="store_true", default=False, help="replace what is in DIR")
+    synth.add_argument("--json", metavar="PATH|-", default=None, help="write the manifest as JSON, - for stdout")
+    synth.set_defaults(action=_synth)
+    check = actions.add_parser(
+        "check",
+        help="say what a data set holds and what is wrong with it",
+        description="Reads every recording of a data set in the layout of Speech Commands, lists what it holds and "
+        "what is wrong. Exit 0: nothing is wrong; 1: faults; 2: not a data set.",
+        argument_default=argparse.SUPPRESS,
+    )
+    check.add_argument("folder", type=Path, metavar="DIR", help="the data set")
+    check.add_argument("--json", metavar="PATH|-", default=None, help="write the report as JSON, - for stdout")
+    check.set_defaults(action=_check)
+    for action in (synth, check):
+        add_common_options(action)
+    return made
+
+
+def _synth(arguments: argparse.Namespace) -> int:
+    # Imported here: `tkd-data check` needs no espeak-ng.
+    from tkd.data.render import Levels
+    from tkd.data.synth import MANIFEST, SynthSettings, is_made_already, make_corpus
+
+    low, high = arguments.snr_db
+    settings = SynthSettings(clips=arguments.clips, seed=arguments.seed, levels=Levels(snr_db=(low, high)))
+    folder: Path = arguments.out
+    if is_made_already(folder, settings, force=arguments.force):
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        outcome = "is there already, made with the same settings"
+    else:
+        start = time.monotonic()
+        with progress("speaking", settings.clips, quiet=arguments.quiet) as advance:
+            manifest = make_corpus(folder, settings, jobs=arguments.jobs, advance=advance)
+        outcome = f"made in {time.monotonic() - start:.1f} s"
+    if arguments.json:
+        _write_json(arguments.json, manifest)
+    if arguments.json != "-":
+        counts = ", ".join(f"{split} {manifest['clips'][split]:,}" for split in SPLITS)
+        speakers = sum(manifest["speakers"].values())
+        print(f"{folder}: {outcome}")
+        print(f"  {settings.clips:,} clips ({counts}) of {speakers:,} voices, seed {settings.seed}")
+        print(f"  SYNTHETIC speech (espeak-ng {manifest['versions']['espeak-ng']}): say so beside every number")
+    return ExitCode.GOOD
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    clips = sum(map(len, read_layout(arguments.folder).words.values()))
+    with progress("reading", clips, quiet=arguments.quiet) as advance:
+        report = check_data(arguments.folder, advance=advance)
+    if arguments.json:
+        _write_json(arguments.json, report.to_dict())
+    if arguments.json != "-":
+        print(_table(report))
+        print(_faults(report.faults, shown=len(report.faults) if arguments.verbose else _FAULTS_SHOWN))
+    return ExitCode.NO if report.faults else ExitCode.GOOD
+
+
+def _table(report: CheckReport) -> str:
+    """What the data set holds: a line for each class, clips and speakers of each split in columns."""
+    found = {(row.label, row.split): row for row in report.holdings}
+    labels = list(dict.fromkeys(row.label for row in report.holdings))
+    kind = "SYNTHETIC speech" if report.is_synthetic else "recordings"
+    lines = [
+        f"{report.folder}: {kind}, {report.words} words, {report.speakers:,} speakers, split by {report.split_rule}",
+        "",
+        f"{'clips (speakers)':<16}" + "".join(f"{split:>18}" for split in SPLITS) + f"{'seconds':>12}",
+    ]
+    for label in labels:
+        rows = [found[label, split] for split in SPLITS]
+        cells = "".join(f"{f'{row.clips:,} ({row.speakers:,})':>18}" for row in rows)
+        lines.append(f"{label:<16}{cells}{sum(row.seconds for row in rows):>12,.1f}")
+    totals = [sum(row.clips for row in report.holdings if row.split == split) for split in SPLITS]
+    seconds = sum(row.seconds for row in report.holdings)
+    lines.append(f"{'all':<16}" + "".join(f"{total:>18,}" for total in totals) + f"{seconds:>12,.1f}")
+    noise = sum(report.noise_seconds.values())
+    lines += ["", f"background noise: {len(report.noise_seconds)} recordings, {noise:,.1f} s"]
+    if report.short_clips:
+        lines.append(f"{report.short_clips:,} clips are shorter than 1 s and are filled with zeros when read")
+    return "\n".join(lines)
+
+
+def _faults(faults: Sequence[Fault], shown: int) -> str:
+    """Faults by kind with their number, the first few of each."""
+    if not faults:
+        return "nothing is wrong"
+    counts = Counter(fault.kind for fault in faults)
+    lines = [f"\n{len(faults):,} faults"]
+    for kind, count in counts.most_common():
+        lines.append(f"  {kind}: {count:,}")
+        of_kind = [fault for fault in faults if fault.kind == kind]
+        lines += [f"    {fault.path}: {fault.detail}" for fault in of_kind[:shown]]
+        if count > shown:
+            lines.append(f"    … and {count - shown:,} more (-v or --json lists all)")
+    return "\n".join(lines)
+
+
+def _write_json(target: str, content: object) -> None:
+    text = json.dumps(content, indent=1) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        write_text(Path(target), text)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
