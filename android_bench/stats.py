@@ -82,6 +82,12 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return float(np.percentile(_finite(values), percent))
 
 
+def deviation(values: Sequence[float]) -> float:
+    """The sample standard deviation of `values`, in their unit; 0 for a single one."""
+    numbers = _finite(values)
+    return float(np.std(numbers, ddof=1)) if len(numbers) > 1 else 0.0
+
+
 def median_interval(values: Sequence[float]) -> Interval | None:
     """A distribution-free 95 % interval of the median, from order statistics; None when there are too few values.
 
