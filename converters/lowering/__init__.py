@@ -1,0 +1,1 @@
+"""ONNX graph to TFLite: layouts, operators, and the flatbuffer."""

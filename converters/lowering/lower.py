@@ -1,0 +1,73 @@
+"""The table of ONNX operators, and the lowering of a whole graph with it.
+
+To add an operator, add a row (and, where it needs one, a function in the file of its family).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from converters.errors import ConversionError
+from converters.graph import Graph, Node
+from converters.lowering import dense, elementwise, shapes, windows
+from converters.lowering.builder import Builder
+from converters.lowering.fuse import fuse_activations
+from converters.lowering.records import Model
+from converters.lowering.rewrite import rewrite
+
+LOWERINGS: dict[str, Callable[[Builder, Node], None]] = {
+    "Add": elementwise.arithmetic("ADD"),
+    "AveragePool": windows.lower_average_pool,
+    "BatchNormalization": elementwise.lower_batch_normalization,
+    "Clip": elementwise.lower_clip,
+    "Concat": shapes.lower_concat,
+    "Conv": windows.lower_conv,
+    "Div": elementwise.lower_div,
+    "Flatten": shapes.lower_reshape,
+    "Gemm": dense.lower_gemm,
+    "GlobalAveragePool": shapes.lower_global_average_pool,
+    "HardSigmoid": elementwise.lower_hard_sigmoid,
+    "HardSwish": elementwise.activation("HARD_SWISH"),
+    "LeakyRelu": elementwise.lower_leaky_relu,
+    "MatMul": dense.lower_matmul,
+    "MaxPool": windows.lower_max_pool,
+    "Mul": elementwise.arithmetic("MUL"),
+    "Pad": windows.lower_pad,
+    "ReduceMean": shapes.lower_reduce_mean,
+    "Relu": elementwise.activation("RELU"),
+    "Reshape": shapes.lower_reshape,
+    "Sigmoid": elementwise.activation("LOGISTIC"),
+    "Softmax": elementwise.lower_softmax,
+    "Squeeze": shapes.lower_squeeze,
+    "Sub": elementwise.arithmetic("SUB"),
+    "Tanh": elementwise.activation("TANH"),
+    "Transpose": shapes.lower_transpose,
+    "Unsqueeze": shapes.lower_unsqueeze,
+}
+
+
+def lower(graph: Graph) -> Model:
+    """The float32 TFLite model of a graph.
+
+    Raises:
+        ConversionError: an operator is in no row of the table, or is used in a way that has no TFLite form.
+    """
+    unknown = [node for node in graph.nodes if node.op not in LOWERINGS]
+    if unknown:
+        raise ConversionError(_unknown_operators(graph, unknown))
+    rewritten = rewrite(graph)
+    builder = Builder(rewritten)
+    for node in rewritten.nodes:
+        LOWERINGS[node.op](builder, node)
+    return fuse_activations(builder.finish())
+
+
+def _unknown_operators(graph: Graph, unknown: list[Node]) -> str:
+    first = unknown[0]
+    shapes_seen = ", ".join(str(list(graph.shapes[name])) for name in first.inputs if name)
+    others = sorted({node.op for node in unknown} - {first.op})
+    also = f"; also without a lowering: {', '.join(others)}" if others else ""
+    return (
+        f"no lowering for {first.op} (node '{first.name}', input shapes {shapes_seen}){also}; "
+        f"supported: {', '.join(LOWERINGS)}"
+    )

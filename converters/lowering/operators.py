@@ -1,0 +1,144 @@
+"""The table of TFLite operators that the writer knows: options, versions, and what int8 asks of each.
+
+Versions are the lowest that carry the semantics, so that old engines load the file.
+Source: TensorFlow Lite's `tools/versioning/op_version.cc`; int8 rules: "TensorFlow Lite 8-bit quantization
+specification", https://ai.google.dev/edge/litert/models/quantization_spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from converters.lowering.records import Model, Operator
+
+
+class Int8Rule(Enum):
+    """What the int8 form of an operator asks of its tensors."""
+
+    FREE = "free"
+    """Every tensor has its own scale."""
+    SAME_SCALE = "same scale"
+    """Inputs and outputs share one scale and zero point: the operator moves bytes or compares them."""
+    WEIGHTS = "weights"
+    """Second input: symmetric weights; third input: int32 bias at scale input · weight."""
+    UNIT = "unit"
+    """Output in [0, 1): scale 1/256, zero point −128."""
+    SIGNED_UNIT = "signed unit"
+    """Output in [−1, 1): scale 1/128, zero point 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRow:
+    """One row of the table.
+
+    Attributes:
+        options: the options table in TFLite's schema, without its suffix; empty where there is none.
+        rule: what int8 asks.
+        version_float32: operator version of the float form.
+        version_int8: operator version of the int8 form.
+        fuses_activation: whether the options have a `fusedActivationFunction`.
+        weight_axis: axis of the weights along which scales differ; None for one scale.
+    """
+
+    options: str = ""
+    rule: Int8Rule = Int8Rule.FREE
+    version_float32: int = 1
+    version_int8: int = 2
+    fuses_activation: bool = False
+    weight_axis: int | None = None
+
+
+OPERATORS: dict[str, OperatorRow] = {
+    "ADD": OperatorRow(options="AddOptions", fuses_activation=True),
+    "AVERAGE_POOL_2D": OperatorRow(options="Pool2DOptions", rule=Int8Rule.SAME_SCALE, fuses_activation=True),
+    "CONCATENATION": OperatorRow(options="ConcatenationOptions", rule=Int8Rule.SAME_SCALE),
+    "CONV_2D": OperatorRow(
+        options="Conv2DOptions", rule=Int8Rule.WEIGHTS, version_int8=3, fuses_activation=True, weight_axis=0
+    ),
+    "DEPTHWISE_CONV_2D": OperatorRow(
+        options="DepthwiseConv2DOptions", rule=Int8Rule.WEIGHTS, version_int8=3, fuses_activation=True, weight_axis=3
+    ),
+    # One scale for the whole matrix: older engines read only the first of several, in silence.
+    "FULLY_CONNECTED": OperatorRow(
+        options="FullyConnectedOptions", rule=Int8Rule.WEIGHTS, version_int8=4, fuses_activation=True
+    ),
+    "HARD_SWISH": OperatorRow(version_int8=1),
+    "LEAKY_RELU": OperatorRow(options="LeakyReluOptions", version_int8=1),
+    "LOGISTIC": OperatorRow(rule=Int8Rule.UNIT),
+    "MAXIMUM": OperatorRow(options="MaximumMinimumOptions", rule=Int8Rule.SAME_SCALE),
+    "MAX_POOL_2D": OperatorRow(options="Pool2DOptions", rule=Int8Rule.SAME_SCALE, fuses_activation=True),
+    "MEAN": OperatorRow(options="ReducerOptions"),
+    "MINIMUM": OperatorRow(options="MaximumMinimumOptions", rule=Int8Rule.SAME_SCALE),
+    "MUL": OperatorRow(options="MulOptions", fuses_activation=True),
+    "PAD": OperatorRow(options="PadOptions", rule=Int8Rule.SAME_SCALE),
+    "QUANTIZE": OperatorRow(options="QuantizeOptions", version_int8=1),
+    "RELU": OperatorRow(),
+    "RELU6": OperatorRow(),
+    "RESHAPE": OperatorRow(options="ReshapeOptions", rule=Int8Rule.SAME_SCALE, version_int8=1),
+    "SOFTMAX": OperatorRow(options="SoftmaxOptions", rule=Int8Rule.UNIT),
+    "SUB": OperatorRow(options="SubOptions", fuses_activation=True),
+    "TANH": OperatorRow(rule=Int8Rule.SIGNED_UNIT),
+    "TRANSPOSE": OperatorRow(options="TransposeOptions", rule=Int8Rule.SAME_SCALE),
+}
+
+ACTIVATIONS = {"RELU": "RELU", "RELU6": "RELU6"}
+"""The operators that fuse into the one before, and the name of the fused form."""
+
+
+def version_of(operator: Operator, model: Model) -> int:
+    """The lowest version of an operator that has the semantics it is used with."""
+    row = OPERATORS[operator.code]
+    is_int8 = any(model.tensors[name].dtype == "int8" for name in operator.inputs)
+    versions = [row.version_int8 if is_int8 else row.version_float32]
+    versions += [rule(operator, model) for code, rule in _VERSION_RULES if code == operator.code]
+    return max(versions)
+
+
+def _dilated(operator: Operator, _model: Model) -> int:
+    return 2 if max(operator.options["dilationWFactor"], operator.options["dilationHFactor"]) > 1 else 1
+
+
+def _grouped(operator: Operator, model: Model) -> int:
+    data, weights = (model.tensors[name].shape for name in operator.inputs[:2])
+    return 6 if data[3] != weights[3] else 1
+
+
+def _keeps_dims(operator: Operator, _model: Model) -> int:
+    return 5 if operator.options.get("keepNumDims") else 1
+
+
+def _multiplies_scale(operator: Operator, model: Model) -> int:
+    quantized = [model.tensors[name].quantization for name in (*operator.inputs, *operator.outputs)]
+    if any(quantization is None for quantization in quantized):
+        return 1
+    first, second, out = (float(each.scales[0]) for each in quantized if each is not None)
+    return 3 if first * second / out >= 1.0 else 1
+
+
+def _transpose_rank(operator: Operator, model: Model) -> int:
+    rank = len(model.tensors[operator.inputs[0]].shape)
+    return 6 if rank > 5 else 4 if rank > 4 else 1
+
+
+def _pad_rank(operator: Operator, model: Model) -> int:
+    return 4 if len(model.tensors[operator.inputs[0]].shape) > 4 else 1
+
+
+def _broadcasts_five(operator: Operator, model: Model) -> int:
+    shapes = [model.tensors[name].shape for name in operator.inputs]
+    return 3 if shapes[0] != shapes[1] and max(map(len, shapes)) > 4 else 1
+
+
+_VERSION_RULES: tuple[tuple[str, Callable[[Operator, Model], int]], ...] = (
+    ("CONV_2D", _grouped),
+    ("DEPTHWISE_CONV_2D", _dilated),
+    ("FULLY_CONNECTED", _keeps_dims),
+    ("MAXIMUM", _broadcasts_five),
+    ("MINIMUM", _broadcasts_five),
+    ("MUL", _multiplies_scale),
+    ("PAD", _pad_rank),
+    ("SUB", _broadcasts_five),
+    ("TRANSPOSE", _transpose_rank),
+)

@@ -1,0 +1,113 @@
+"""A TFLite model as frozen records: what the lowering makes, the quantizer rewrites and the writer packs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Quantization:
+    """Affine quantization: real = scale · (stored − zero_point).
+
+    Attributes:
+        scales: float32, one value, or one for each index along `axis`.
+        zero_points: int64, as many as scales.
+        axis: the axis along which scales differ; 0 where there is one scale.
+    """
+
+    scales: Array
+    zero_points: Array
+    axis: int = 0
+
+    def quantize(self, values: Array, bits: int = 8) -> Array:
+        """Integers nearest to `values`, saturated to `bits`; the array's shape stays."""
+        limit = 1 << (bits - 1)
+        stored = np.rint(values / self._along(self.scales, values.ndim)) + self._along(self.zero_points, values.ndim)
+        integers: Array = np.clip(stored, -limit, limit - 1).astype(np.int8 if bits == 8 else np.int32)
+        return integers
+
+    def dequantize(self, stored: Array) -> Array:
+        """The real values of `stored`, float32."""
+        centred = stored.astype(np.float64) - self._along(self.zero_points, stored.ndim)
+        return (centred * self._along(self.scales, stored.ndim)).astype(np.float32)
+
+    def _along(self, values: Array, rank: int) -> Array:
+        if values.size == 1:
+            return values.reshape(())
+        return values.reshape([-1 if axis == self.axis else 1 for axis in range(rank)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tensor:
+    """One tensor of a TFLite model.
+
+    Attributes:
+        name: unique in the model.
+        shape: static.
+        dtype: float32, int8 or int32.
+        data: the content of a constant; None for what is computed.
+        quantization: of an integer tensor that stands for reals.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    data: Array | None = None
+    quantization: Quantization | None = None
+
+    @property
+    def content(self) -> Array:
+        """The data of a constant."""
+        assert self.data is not None, f"{self.name} is computed"
+        return self.data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Operator:
+    """One operator of a TFLite model.
+
+    Attributes:
+        code: TFLite's name, a key of `converters.lowering.operators.OPERATORS`.
+        inputs: names of tensors.
+        outputs: names of tensors.
+        options: the fields of its options table in TFLite's schema; enumerations by their names.
+    """
+
+    code: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Model:
+    """A TFLite model with one subgraph.
+
+    Attributes:
+        tensors: by name.
+        operators: in the order of execution.
+        inputs: names of tensors.
+        outputs: names of tensors.
+    """
+
+    tensors: Mapping[str, Tensor]
+    operators: tuple[Operator, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def counts(self) -> dict[str, int]:
+        """How many operators there are of each code, the most frequent first."""
+        return dict(Counter(operator.code for operator in self.operators).most_common())
+
+    def activations(self) -> tuple[str, ...]:
+        """Names of the tensors that are computed or come from outside."""
+        made = [name for operator in self.operators for name in operator.outputs]
+        return (*self.inputs, *made)

@@ -1,0 +1,144 @@
+"""How much of a model is int8, and what it cost each layer: the proof that an int8 file deserves its name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from converters.calibration import Method
+from converters.lowering.records import Array, Model, Operator
+from converters.runners import TfliteModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerError:
+    """The error of one tensor of the int8 model, with everything upstream of it in int8 too.
+
+    Attributes:
+        tensor: its name, the same in both models.
+        operator: TFLite's name of the operator that makes it.
+        sqnr_db: against the float32 model; infinite where nothing differs.
+    """
+
+    tensor: str
+    operator: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorCount:
+    """How many operators of one kind and precision a model has.
+
+    Attributes:
+        operator: TFLite's name.
+        precision: int8 or float32.
+        count: at least 1.
+        macs: multiply-accumulates of all of them for one input.
+    """
+
+    operator: str
+    precision: str
+    count: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantReport:
+    """What of a model is int8.
+
+    Attributes:
+        operators: by kind and precision.
+        int8_operators: share of operators, 0 to 1.
+        int8_macs: share of multiply-accumulates, 0 to 1.
+        int8_weight_bytes: share of the bytes of weights (not biases) that are int8, 0 to 1.
+        layers: every computed tensor, the worst first.
+        method: how ranges were chosen.
+        calibration_clips: how many clips were seen.
+    """
+
+    operators: tuple[OperatorCount, ...]
+    int8_operators: float
+    int8_macs: float
+    int8_weight_bytes: float
+    layers: tuple[LayerError, ...]
+    method: Method
+    calibration_clips: int
+
+
+def macs_of(operator: Operator, model: Model) -> int:
+    """Multiply-accumulates of one operator for one input; 0 for those that multiply no weights."""
+    if operator.code not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        return 0
+    weights = model.tensors[operator.inputs[1]].shape
+    output = model.tensors[operator.outputs[0]].shape
+    taps = weights[1:] if operator.code != "DEPTHWISE_CONV_2D" else weights[1:3]
+    return int(np.prod(output) * np.prod(taps))
+
+
+def count_operators(model: Model) -> tuple[OperatorCount, ...]:
+    """The operators of a model by kind and precision, those with the most work first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    macs: Counter[tuple[str, str]] = Counter()
+    for operator in model.operators:
+        key = (operator.code, model.tensors[operator.outputs[0]].dtype)
+        counts[key] += 1
+        macs[key] += macs_of(operator, model)
+    rows = [
+        OperatorCount(operator=code, precision=dtype, count=count, macs=macs[code, dtype])
+        for (code, dtype), count in counts.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: (-row.macs, -row.count, row.operator)))
+
+
+def report_quantization(
+    model: Model, float_file: bytes, int8_file: bytes, clips: Array, *, method: Method, calibration_clips: int
+) -> QuantReport:
+    """The report on an int8 model; both files run over `clips` with all their tensors kept.
+
+    Args:
+        model: the int8 model.
+        float_file: the float32 TFLite file it came from.
+        int8_file: its own file.
+        clips: float32, shape (clips, *axes of the input).
+        method: how ranges were chosen.
+        calibration_clips: how many clips the calibration saw.
+    """
+    rows = count_operators(model)
+    total = sum(row.macs for row in rows)
+    weights = [model.tensors[operator.inputs[1]] for operator in model.operators if macs_of(operator, model)]
+    weight_bytes = sum(tensor.content.nbytes for tensor in weights)
+    int8_bytes = sum(tensor.content.nbytes for tensor in weights if tensor.dtype == "int8")
+    return QuantReport(
+        operators=rows,
+        int8_operators=sum(row.count for row in rows if row.precision == "int8") / sum(row.count for row in rows),
+        int8_macs=sum(row.macs for row in rows if row.precision == "int8") / total if total else 0.0,
+        int8_weight_bytes=int8_bytes / weight_bytes if weight_bytes else 0.0,
+        layers=_layer_errors(model, float_file, int8_file, clips),
+        method=method,
+        calibration_clips=calibration_clips,
+    )
+
+
+def _layer_errors(model: Model, float_file: bytes, int8_file: bytes, clips: Array) -> tuple[LayerError, ...]:
+    reference, candidate = TfliteModel(float_file, keeps_all=True), TfliteModel(int8_file, keeps_all=True)
+    # A tensor made by QUANTIZE is the int8 model's own.
+    makers = {operator.outputs[0]: operator.code for operator in model.operators if operator.code != "QUANTIZE"}
+    signal: Counter[str] = Counter()
+    noise: Counter[str] = Counter()
+    for real, stored in zip(reference.trace(clips, list(makers)), candidate.trace(clips, list(makers)), strict=True):
+        for name in makers:
+            wide = real[name].astype(np.float64)
+            signal[name] += float(np.sum(wide**2))  # type: ignore[assignment]
+            noise[name] += float(np.sum((stored[name] - wide) ** 2))  # type: ignore[assignment]
+    errors = [
+        LayerError(tensor=name, operator=makers[name], sqnr_db=_decibels(signal[name], noise[name])) for name in makers
+    ]
+    return tuple(sorted(errors, key=lambda error: error.sqnr_db))
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return float("inf")
+    return float(10 * np.log10(signal / noise)) if signal else float("-inf")

@@ -1,0 +1,173 @@
+"""The same batch through PyTorch, ONNX Runtime and TFLite; parity and every accuracy are computed from these.
+
+One example at a time, one thread, as on the phone. Outputs are float32: integers are dequantized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converters.bundle import TensorSpec
+from converters.errors import ConversionError
+
+if TYPE_CHECKING:
+    import torch
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+
+def run_torch(module: torch.nn.Module, inputs: Array) -> Floats:
+    """The module's outputs in evaluation mode.
+
+    Args:
+        module: one tensor in, one out; its training flag is put back afterwards.
+        inputs: float32, shape (examples, *axes); each example goes through alone, as (1, *axes).
+
+    Returns:
+        Shape (examples, *output axes).
+    """
+    import torch
+
+    was_training, threads = module.training, torch.get_num_threads()
+    module.eval()
+    # One example is too little work to share: on a busy machine, threads that wait for each other cost a hundredfold.
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            outputs = [module(torch.from_numpy(example)).numpy() for example in _examples(inputs)]
+    finally:
+        torch.set_num_threads(threads)
+        module.train(was_training)
+    return np.concatenate(outputs)
+
+
+def run_onnx(content: bytes, inputs: Array) -> Floats:
+    """The outputs of an ONNX model in ONNX Runtime; shapes as for `run_torch`.
+
+    Raises:
+        ConversionError: ONNX Runtime refuses the model or the input.
+    """
+    import onnxruntime
+
+    refusals: tuple[type[Exception], ...] = (RuntimeError, ValueError, *_onnxruntime_errors())
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        outputs = [session.run(None, {name: example})[0] for example in _examples(inputs)]
+    except refusals as cause:
+        raise ConversionError(f"ONNX Runtime cannot run the model: {cause}") from cause
+    return np.concatenate(outputs).astype(np.float32)
+
+
+def run_tflite(model: bytes | Path, inputs: Array) -> Floats:
+    """The outputs of a TFLite file in LiteRT with XNNPACK; real numbers in and out, shapes as for `run_torch`.
+
+    Raises:
+        ConversionError: the file cannot be read, or LiteRT refuses it or the input.
+    """
+    return TfliteModel(model).run(inputs)
+
+
+class TfliteModel:
+    """A TFLite file loaded in LiteRT on one thread.
+
+    Args:
+        model: the file's bytes or its path.
+        keeps_all: keep every intermediate tensor for `trace`; XNNPACK is left out then, as it keeps them to itself.
+
+    Raises:
+        ConversionError: the file cannot be read or LiteRT refuses it.
+    """
+
+    def __init__(self, model: bytes | Path, *, keeps_all: bool = False) -> None:
+        from ai_edge_litert import interpreter as litert
+
+        content = model.read_bytes() if isinstance(model, Path) else model
+        resolver = litert.OpResolverType
+        try:
+            self._interpreter = litert.Interpreter(
+                model_content=content,
+                num_threads=1,
+                experimental_preserve_all_tensors=keeps_all,
+                experimental_op_resolver_type=resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                if keeps_all
+                else resolver.AUTO,
+            )
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as cause:
+            raise ConversionError(f"LiteRT refuses the model ({len(content):,} bytes): {cause}") from cause
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ConversionError(
+                f"the model has {len(inputs)} inputs and {len(outputs)} outputs; expected one of each"
+            )
+        self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
+        self.input = _spec(inputs[0])
+        self.output = _spec(outputs[0])
+
+    def run(self, inputs: Array) -> Floats:
+        """Outputs in real units, float32, shape (examples, *output axes), of inputs in real units."""
+        return self.output.dequantize(self.run_stored(self.input.quantize(inputs)))
+
+    def run_stored(self, inputs: Array) -> Array:
+        """Outputs in the model's own dtype of inputs in the model's own dtype."""
+        return np.concatenate([self._invoke(example).copy() for example in _examples(inputs)])
+
+    def trace(self, inputs: Array, names: Sequence[str]) -> Iterator[dict[str, Floats]]:
+        """The named tensors after each example, in real units; needs `keeps_all`."""
+        details = {detail["name"]: detail for detail in self._interpreter.get_tensor_details()}
+        kept = [(name, details[name]["index"], *details[name]["quantization"]) for name in names]
+        for example in _examples(self.input.quantize(inputs)):
+            self._invoke(example)
+            yield {
+                name: _real(self._interpreter.get_tensor(index), scale, zero_point)
+                for name, index, scale, zero_point in kept
+            }
+
+    def _invoke(self, example: Array) -> Array:
+        try:
+            self._interpreter.set_tensor(self._input_index, example)
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as cause:
+            raise ConversionError(f"LiteRT cannot run the model on shape {example.shape}: {cause}") from cause
+        stored: Array = self._interpreter.get_tensor(self._output_index)
+        return stored
+
+
+def _examples(inputs: Array) -> Iterator[Array]:
+    for index in range(len(inputs)):
+        yield np.ascontiguousarray(inputs[index : index + 1])
+
+
+def _spec(detail: dict[str, Any]) -> TensorSpec:
+    scale, zero_point = detail["quantization"]
+    is_quantized = scale != 0
+    return TensorSpec(
+        name=str(detail["name"]),
+        shape=tuple(int(length) for length in detail["shape"]),
+        dtype=np.dtype(detail["dtype"]).name,
+        scale=float(scale) if is_quantized else None,
+        zero_point=int(zero_point) if is_quantized else None,
+    )
+
+
+def _real(stored: Array, scale: float, zero_point: int) -> Floats:
+    if stored.dtype == np.float32:
+        return stored
+    return (stored.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's own errors, which have no common public ancestor but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException)
