@@ -21,7 +21,6 @@ Range = tuple[float, float]
 _BINS = 2048
 _PERCENTILE = 99.99
 _STEPS = 255
-_HISTOGRAM_CLIPS = 64
 _CANDIDATES = np.linspace(0.3, 1.0, 71)
 
 
@@ -42,9 +41,7 @@ def calibrate(content: bytes, names: Sequence[str], clips: Array, method: Method
     extremes = _extremes(model, names, clips)
     if method == "minmax":
         return extremes
-    # The shape of a distribution settles on few clips, its extremes do not: the second pass is over some clips only.
-    some = clips[:: max(len(clips) // _HISTOGRAM_CLIPS, 1)]
-    histograms = _histograms(model, extremes, some)
+    histograms = _histograms(model, extremes, clips)
     choose = {"percentile": _percentile_range, "mse": _least_error_range}[method]
     return {name: choose(histograms[name], extremes[name]) for name in names}
 

@@ -1,0 +1,30 @@
+"""The errors of `android_bench`, and the exit code that each one ends in.
+
+BenchError                  2   wrong usage or input: an unknown device, an unreadable profile, no models
+├── RecordError             2   a record or a file of records that cannot be (damaged, of another version)
+├── DeviceError             4   the device is not there, or stopped answering
+│   └── RunnerError         4   the runner on the device failed or spoke out of turn
+└── GoldenMismatchError     1   the device computes another function than the bundle says
+"""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """Anything that keeps `tkd-bench` from an answer; the message says what was seen and what to do."""
+
+
+class RecordError(BenchError):
+    """A record, or a file of records, is damaged, impossible, or of another version."""
+
+
+class DeviceError(BenchError):
+    """The device is not there, or stopped answering."""
+
+
+class RunnerError(DeviceError):
+    """The runner on the device failed, or printed what the protocol does not know."""
+
+
+class GoldenMismatchError(BenchError):
+    """The device computes another function than the bundle says: its time would mean nothing."""

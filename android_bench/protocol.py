@@ -1,0 +1,52 @@
+"""The numbers and names of the runner protocol, shared by both of its ends.
+
+`android_bench.host_runner` speaks it and `android_bench.runner` reads it; native/README.md describes it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+PROTOCOL = 1
+
+STAGES = ("golden", "latency", "memory", "eval")
+
+# Fields that each line must have, by event; see native/README.md for their units.
+FIELDS_OF_EVENT = {
+    "hello": (
+        "protocol",
+        "runner",
+        "engine",
+        "threads",
+        "delegate",
+        "timer_overhead_ns",
+        "call_overhead_ns",
+    ),
+    "init": ("init_ns", "nodes", "delegated_nodes", "invoke_path", "input", "output"),
+    "first": ("first_ns",),
+    "golden": ("ok", "examples", "max_error", "bound", "unit"),
+    "warmup": ("runs", "total_ns"),
+    "samples": ("ns", "wall_ns"),
+    "memory": ("start_kb", "init_kb", "overall_kb", "peak_kb", "peak_is_ours"),
+    "eval": ("first", "outputs"),
+    "error": ("stage", "message"),
+    "done": ("wall_ns",),
+}
+
+GOLDEN_RELATIVE_BOUND = 1e-4
+GOLDEN_LSB_BOUND = 1
+EVAL_CLIPS_PER_LINE = 64
+
+
+class RunnerExit(IntEnum):
+    """The exit codes of a runner, one per failing stage."""
+
+    DONE = 0
+    ARGUMENTS = 2
+    READING = 3
+    INIT = 4
+    GOLDEN = 5
+    INFERENCE = 6
+    MEMORY = 7
+    EVAL = 8
+    INTERNAL = 70

@@ -1,0 +1,292 @@
+"""What a session is made of: frozen records, checked at birth.
+
+`android_bench.runner` fills blocks, `android_bench.measure` the session, `android_bench.session_file` keeps them.
+Times are integers of nanoseconds, memory integers of 1,024 bytes, as the runner gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Literal
+
+from android_bench.errors import RecordError
+
+# What a place on the device said when it was asked: a number or a word, or why it said nothing ("denied", "absent").
+Reading = int | float | str
+
+FailureKind = Literal["golden", "device"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """How to measure.
+
+    Attributes:
+        threads: threads of the engine, 1–64.
+        blocks: blocks (processes) of each model, at least 1; a ratio needs 6 for its interval, 9 bear one outlier.
+        warmup_ms: untimed inferences before each block.
+        min_timed_ms: timed inferences of each block, at least so long …
+        min_runs: … and at least so many.
+        max_runs: room for samples in one block.
+        memory_runs: inferences between the readings of memory.
+        timeout_s: the longest that one process may take.
+    """
+
+    threads: int = 1
+    blocks: int = 9
+    warmup_ms: int = 500
+    min_timed_ms: int = 200
+    min_runs: int = 20
+    max_runs: int = 200_000
+    memory_runs: int = 20
+    timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.threads <= 64, f"threads is {self.threads}; expected 1 to 64")
+        _require(1 <= self.blocks <= 1000, f"blocks is {self.blocks}; expected 1 to 1000")
+        _require(min(self.warmup_ms, self.min_timed_ms) >= 0, "warm-up and timed duration must not be negative")
+        _require(1 <= self.min_runs <= self.max_runs, f"runs {self.min_runs} to {self.max_runs} are no range from 1 up")
+        _require(self.memory_runs >= 1 and self.timeout_s > 0, "memory_runs and timeout_s must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One process of the runner on one model, with every sample.
+
+    Attributes:
+        bundle: the bundle's name.
+        index: 0 for the bundle's first block; blocks of equal index of two bundles are a pair.
+        order: place among all blocks of the session, 0 first.
+        started_utc: ISO 8601.
+        init_ns: from opening the file to allocated tensors.
+        first_ns: the first inference of the process.
+        warmup_runs: untimed inferences.
+        warmup_ns: their whole duration.
+        samples_ns: each timed inference, in order; at least one, all positive.
+        golden_error: the largest difference from the golden outputs, in `golden_unit`.
+        golden_unit: relative or lsb.
+        load_1min: the device's load average before the block.
+    """
+
+    bundle: str
+    index: int
+    order: int
+    started_utc: str
+    init_ns: int
+    first_ns: int
+    warmup_runs: int
+    warmup_ns: int
+    samples_ns: tuple[int, ...]
+    golden_error: float
+    golden_unit: str
+    load_1min: Reading
+
+    def __post_init__(self) -> None:
+        _require(bool(self.samples_ns), f"block {self.index} of {self.bundle} has no samples; expected at least one")
+        _require(
+            min(self.samples_ns) > 0, f"block {self.index} of {self.bundle} has a sample of {min(self.samples_ns)} ns"
+        )
+        _require(
+            min(self.init_ns, self.first_ns) > 0, f"block {self.index} of {self.bundle} has a time of 0 ns or less"
+        )
+        _require(min(self.index, self.order, self.warmup_runs) >= 0, f"block of {self.bundle} has a negative count")
+
+    @property
+    def median_ns(self) -> float:
+        """The block's value: the median of its samples."""
+        return float(median(self.samples_ns))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Resident memory of one process, in kB of 1,024 bytes.
+
+    Attributes:
+        start_kb: engine loaded, model not yet opened.
+        init_kb: tensors allocated.
+        overall_kb: after some inferences.
+        peak_kb: the most it ever was.
+        peak_is_ours: the mark was set back at the start; without it the peak may be older than the model.
+    """
+
+    start_kb: int
+    init_kb: int
+    overall_kb: int
+    peak_kb: int
+    peak_is_ours: bool
+
+    def __post_init__(self) -> None:
+        _require(min(self.start_kb, self.init_kb, self.overall_kb, self.peak_kb) > 0, f"memory readings are {self}")
+
+    @property
+    def model_kb(self) -> int | None:
+        """What the model added at its peak; None when the peak may be older than the model."""
+        return max(0, self.peak_kb - self.start_kb) if self.peak_is_ours else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What the device answered for the evaluation pack.
+
+    Attributes:
+        ids: the clips' names, in order; two models are compared on equal ids only.
+        predicted: the class of the largest output per clip (the first one of equals).
+        expected: the labelled class per clip.
+    """
+
+    ids: tuple[str, ...]
+    predicted: tuple[int, ...]
+    expected: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        counts = {len(self.ids), len(self.predicted), len(self.expected)}
+        _require(len(counts) == 1 and bool(self.ids), f"predictions have unequal counts {sorted(counts)}")
+
+    @property
+    def right(self) -> tuple[bool, ...]:
+        """Whether each clip was answered rightly."""
+        return tuple(seen == wanted for seen, wanted in zip(self.predicted, self.expected, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a model could not be measured to the end: `golden` is an answer (exit 1), `device` is trouble (exit 4)."""
+
+    kind: FailureKind
+    message: str
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("golden", "device"), f"a failure is golden or device, not '{self.kind}'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What a session knows of the bundle it measures.
+
+    Attributes:
+        name: the bundle's name.
+        student: the student's name; models of one student are compared.
+        precision: float32, float16, dynamic or int8.
+        sha256: of model.tflite.
+        size_bytes: of model.tflite.
+        synthetic: whether the data behind its accuracy is synthetic.
+        parents: what the bundle was made from.
+    """
+
+    name: str
+    student: str
+    precision: str
+    sha256: str
+    size_bytes: int
+    synthetic: bool
+    parents: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name), "a model has no name")
+        _require(len(self.sha256) == 64, f"model {self.name} has sha256 '{self.sha256}'; expected 64 digits")
+        _require(self.size_bytes > 0, f"model {self.name} has {self.size_bytes} bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Everything measured of one model; parts that were not reached are empty or None."""
+
+    model: Model
+    blocks: tuple[Block, ...] = ()
+    memory: Memory | None = None
+    predictions: Predictions | None = None
+    failure: Failure | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        strangers = {block.bundle for block in self.blocks} - {self.model.name}
+        _require(not strangers, f"blocks of {', '.join(sorted(strangers))} in the measurement of {self.model.name}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceState:
+    """What changes on a device while it is measured; a place that says nothing is kept with its reason.
+
+    Attributes:
+        taken_utc: ISO 8601.
+        load_1min: load average of the last minute.
+        frequency_khz: current clock per CPU.
+        governor: clock governor per CPU.
+        temperature_c: degrees Celsius per thermal zone.
+    """
+
+    taken_utc: str
+    load_1min: Reading
+    frequency_khz: Mapping[str, Reading]
+    governor: Mapping[str, Reading]
+    temperature_c: Mapping[str, Reading]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceContext:
+    """What does not change on a device during a session.
+
+    Attributes:
+        kind: host (this computer).
+        model: the CPU's or phone's name.
+        fingerprint: operating system and version.
+        cpu_count: CPUs that this process may use.
+        max_frequency_khz: the highest clock, where it is readable.
+        clocks_locked: whether the clocks are held still; no reader of this version can tell.
+        memory_total_kb: physical memory.
+        stands_for: what these numbers are, for every table.
+    """
+
+    kind: str
+    model: str
+    fingerprint: str
+    cpu_count: int
+    max_frequency_khz: Reading
+    clocks_locked: Reading
+    memory_total_kb: Reading
+    stands_for: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One call of the bench on one device.
+
+    Attributes:
+        device: the profile's name.
+        context: the device.
+        plan: how it was measured.
+        runner: the runner's own `hello` and `init` facts.
+        started_utc: ISO 8601.
+        finished_utc: ISO 8601.
+        before: the device's state before the first block.
+        after: the device's state at the end.
+        measurements: one per model, in the order they were named.
+        concerns: what makes these numbers less than clean; shown with every table.
+        interrupted: whether it was stopped before its end.
+        tool: name and version of what wrote it.
+    """
+
+    device: str
+    context: DeviceContext
+    plan: RunPlan
+    runner: Mapping[str, Any]
+    started_utc: str
+    finished_utc: str
+    before: DeviceState
+    after: DeviceState
+    measurements: tuple[Measurement, ...]
+    concerns: tuple[str, ...] = ()
+    interrupted: bool = False
+    tool: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [measurement.model.name for measurement in self.measurements]
+        double = sorted({name for name in names if names.count(name) > 1})
+        _require(not double, f"models of one name: {', '.join(double)}; measure them in sessions of their own")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise RecordError(message)

@@ -1,0 +1,213 @@
+"""A session as a table for people: on the terminal with rich, and the same cells in Markdown.
+
+After `android_bench.summary`; `android_bench.cli` prints and saves what is made here.
+What was not measured is a dash, what cannot be told is *unclear*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from android_bench.records import Measurement, Session
+from android_bench.stats import MIN_PAIRS, PairedAccuracy, Ratio
+from android_bench.summary import Comparison, Summary, comparisons, summarize
+
+# Narrower than this the columns of time and those of size stand in two tables.
+_ONE_TABLE_COLUMNS = 112
+_TIME_COLUMNS = ("median", "95 % interval", "p95", "first", "init")
+_SIZE_COLUMNS = ("size", "memory", "accuracy", "95 % interval")
+# Blocks that differ by more than this are worth a word.
+_NOTABLE_SPREAD = 0.10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One model's cells, as text with units."""
+
+    name: str
+    times: tuple[str, ...]
+    sizes: tuple[str, ...]
+
+
+def rows(session: Session) -> list[Row]:
+    """The cells of every model, in the session's order."""
+    summaries = [summarize(measurement) for measurement in session.measurements]
+    return [
+        Row(name=summary.name, times=_times(summary), sizes=_sizes(summary, measurement))
+        for summary, measurement in zip(summaries, session.measurements, strict=True)
+    ]
+
+
+def headline(session: Session) -> str:
+    """What these numbers are: the device, the clock, the runner, and that it is no phone."""
+    context, runner = session.context, session.runner
+    engine = runner.get("engine", "no engine")
+    delegate = {"xnnpack": "XNNPACK", "none": "no delegate"}.get(str(runner.get("delegate")), "")
+    threads = f"{session.plan.threads} thread{'s' if session.plan.threads > 1 else ''}"
+    return (
+        f"{session.device}: {context.model}, {context.cpu_count} CPUs, {threads}, "
+        f"{engine}{f' with {delegate}' if delegate else ''} · {context.stands_for}"
+    )
+
+
+def remarks(session: Session) -> list[str]:
+    """Sentences that belong under every table: comparisons, then what makes the numbers less than clean."""
+    lines = [line for comparison in comparisons(session) for line in _compared(comparison)]
+    if any(measurement.model.synthetic for measurement in session.measurements):
+        lines.append("* SYNTHETIC data: this accuracy says nothing about recorded audio")
+    if session.interrupted:
+        lines.append("INTERRUPTED: finished blocks are kept, the rest was not measured")
+    lines += [f"not clean: {concern}" for concern in session.concerns]
+    for measurement in session.measurements:
+        lines += [f"{measurement.model.name}: {note}" for note in (*measurement.notes, *_spread(measurement))]
+        if measurement.failure:
+            lines.append(f"FAILED: {measurement.failure.message}")
+    return lines
+
+
+def terminal(session: Session, width: int) -> RenderableType:
+    """The session for a terminal of `width` columns."""
+    made = rows(session)
+    parts: list[RenderableType] = [Text(headline(session), style="bold"), ""]
+    if width >= _ONE_TABLE_COLUMNS:
+        parts.append(_table((*_TIME_COLUMNS, *_SIZE_COLUMNS), [(row.name, *row.times, *row.sizes) for row in made]))
+    else:
+        parts.append(_table(_TIME_COLUMNS, [(row.name, *row.times) for row in made]))
+        parts.append(_table(_SIZE_COLUMNS, [(row.name, *row.sizes) for row in made]))
+    parts += ["", *[_styled(line) for line in remarks(session)]]
+    return Group(*parts)
+
+
+def markdown(session: Session) -> str:
+    """The same cells and sentences in Markdown, with the plan and the models' hashes below."""
+    head = ("model", *_TIME_COLUMNS, *_SIZE_COLUMNS)
+    lines = [f"# Bench of {session.started_utc}", "", headline(session), ""]
+    lines += [_pipes(head), _pipes(("---", *["---:"] * (len(head) - 1)))]
+    lines += [_pipes((row.name, *row.times, *row.sizes)) for row in rows(session)]
+    lines += ["", *[f"- {line}" for line in remarks(session)], "", "## How it was measured", ""]
+    plan = session.plan
+    lines += [
+        f"- {plan.blocks} blocks (processes) per model, interleaved; each warms up for {plan.warmup_ms} ms, "
+        f"then is timed for at least {plan.min_timed_ms} ms and {plan.min_runs} inferences.",
+        "- median: of the blocks' medians; p95: of all timed inferences; first and init: medians over the blocks.",
+        f"- Clock and empty call cost {session.runner.get('timer_overhead_ns', '?')} ns and "
+        f"{session.runner.get('call_overhead_ns', '?')} ns; they are part of every sample.",
+    ]
+    lines += ["", "| model | SHA-256 of model.tflite |", "| --- | --- |"]
+    lines += [_pipes((item.model.name, f"`{item.model.sha256}`")) for item in session.measurements]
+    return "\n".join(lines) + "\n"
+
+
+def duration(ms: float) -> str:
+    """Milliseconds as text with three significant digits and the unit that fits.
+
+    >>> duration(0.005812), duration(5.812), duration(1234.0)
+    ('5.81 µs', '5.81 ms', '1.23 s')
+    """
+    scale, unit = (1e6, "ns") if ms < 1e-3 else (1e3, "µs") if ms < 1 else (1.0, "ms") if ms < 1000 else (1e-3, "s")
+    return f"{_digits(ms * scale)} {unit}"
+
+
+def _times(summary: Summary) -> tuple[str, ...]:
+    latency = summary.latency
+    if latency is None:
+        return ("–",) * len(_TIME_COLUMNS)
+    interval = latency.median_interval_ms
+    return (
+        duration(latency.median_ms),
+        f"{duration(interval[0]).split()[0]} – {duration(interval[1])}" if interval else "unclear",
+        duration(latency.p95_ms),
+        duration(latency.first_inference_ms),
+        duration(latency.init_ms),
+    )
+
+
+def _sizes(summary: Summary, measurement: Measurement) -> tuple[str, ...]:
+    memory, accuracy = summary.memory, summary.accuracy
+    if memory is None:
+        peak = "–"
+    elif memory.model_peak_kb is None:
+        peak = "unclear"
+    else:
+        peak = _bytes(memory.model_peak_kb * 1024)
+    return (
+        _bytes(summary.size_bytes),
+        peak,
+        f"{100 * accuracy.correct / accuracy.total:.1f} %{' *' if measurement.model.synthetic else ''}"
+        if accuracy
+        else "–",
+        f"{100 * accuracy.interval[0]:.1f} – {100 * accuracy.interval[1]:.1f} %" if accuracy else "–",
+    )
+
+
+def _compared(comparison: Comparison) -> list[str]:
+    pair = f"{comparison.candidate} against {comparison.baseline}"
+    lines = []
+    if comparison.latency:
+        lines.append(f"{pair}: {_ratio(comparison.latency)}")
+    if comparison.accuracy:
+        lines.append(f"{pair}: {_difference(comparison.accuracy)}")
+    return lines + [f"{pair}: {note}" for note in comparison.notes]
+
+
+def _ratio(ratio: Ratio) -> str:
+    if ratio.interval is None:
+        return f"about {_digits(ratio.estimate)} × the time; unclear below {MIN_PAIRS} pairs of blocks"
+    low, high = ratio.interval
+    sees = "unclear" if ratio.detectable is None else f"{100 * ratio.detectable:.1f} %"
+    return (
+        f"{_digits(ratio.estimate)} × the time (95 %: {_digits(low)} – {_digits(high)}, {ratio.pairs} pairs; "
+        f"smallest detectable change: {sees})"
+    )
+
+
+def _difference(paired: PairedAccuracy) -> str:
+    low, high = paired.interval
+    return (
+        f"{100 * paired.difference:+.1f} points of accuracy (95 %: {100 * low:+.1f} to {100 * high:+.1f}, "
+        f"{paired.gained} gained and {paired.lost} lost of {paired.clips} clips, McNemar p = {paired.p_value:.2g}; "
+        f"smallest detectable change: {100 * paired.detectable:.1f} points)"
+    )
+
+
+def _spread(measurement: Measurement) -> list[str]:
+    medians = [block.median_ns for block in measurement.blocks]
+    if len(medians) < 2 or max(medians) < (1 + _NOTABLE_SPREAD) * min(medians):
+        return []
+    return [f"its blocks differ by {100 * (max(medians) / min(medians) - 1):.0f} %, something disturbed them"]
+
+
+def _table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, 1))
+    table.add_column("model", style="bold", no_wrap=True)
+    for name in head:
+        table.add_column(name, justify="right", no_wrap=True, style="green" if name == "median" else "")
+    for cells in body:
+        table.add_row(*(escape(cell) for cell in cells))
+    return table
+
+
+def _styled(line: str) -> Text:
+    """A remark; what limits the numbers is loud."""
+    loud = line.startswith(("* SYNTHETIC", "INTERRUPTED", "not clean", "FAILED"))
+    return Text(line, style="yellow" if loud else "")
+
+
+def _pipes(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _bytes(count: int) -> str:
+    return f"{_digits(count / 1e6)} MB" if count >= 1e6 else f"{_digits(count / 1e3)} kB"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, never in exponent form."""
+    size = abs(value)
+    return f"{value:.0f}" if size >= 99.95 else f"{value:.1f}" if size >= 9.995 else f"{value:.2f}"

@@ -1,0 +1,186 @@
+"""Runs the runner on a device and turns its lines into records; strict about every line.
+
+Between `android_bench.device`, which starts it, and `android_bench.measure`, which says what to start.
+The other end is `android_bench.host_runner`; native/README.md is the agreement between them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from android_bench.device import CommandResult, Device
+from android_bench.errors import GoldenMismatchError, RecordError, RunnerError
+from android_bench.protocol import FIELDS_OF_EVENT, PROTOCOL, RunnerExit
+from android_bench.records import Block, Memory, Predictions, Reading, RunPlan
+from converters.bundle import Bundle
+
+_STDERR_LINES = 5
+# Which events a run of these stages prints, in order; `eval` stands for one line or more.
+_EVENTS_OF_STAGES = {
+    "golden,latency": ("hello", "init", "first", "golden", "warmup", "samples", "done"),
+    "memory": ("hello", "init", "first", "memory", "done"),
+    "golden,eval": ("hello", "init", "first", "golden", "eval", "done"),
+}
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPlace:
+    """Where a block stands: its index among its model's blocks, its order among all, when, and the load before it."""
+
+    index: int
+    order: int
+    started_utc: str
+    load_1min: Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerFacts:
+    """What the runner said of itself (`hello`) and of the loaded model (`init`)."""
+
+    hello: Line = field(default_factory=dict)
+    init: Line = field(default_factory=dict)
+
+
+def run_block(device: Device, bundle: Bundle, plan: RunPlan, place: BlockPlace) -> tuple[Block, RunnerFacts]:
+    """One process that proves the model's function and times it.
+
+    Raises:
+        GoldenMismatchError: the device computes another function.
+        RunnerError: the runner failed or spoke out of turn.
+        DeviceError: it could not be started or took too long.
+    """
+    arguments = {
+        "warmup_ms": plan.warmup_ms,
+        "min_timed_ms": plan.min_timed_ms,
+        "min_runs": plan.min_runs,
+        "max_runs": plan.max_runs,
+    }
+    lines = _run(device, bundle, plan, "golden,latency", arguments)
+    hello, init, first, golden, warmup, samples = lines[:6]
+    try:
+        block = Block(
+            bundle=bundle.name,
+            index=place.index,
+            order=place.order,
+            started_utc=place.started_utc,
+            init_ns=init["init_ns"],
+            first_ns=first["first_ns"],
+            warmup_runs=warmup["runs"],
+            warmup_ns=warmup["total_ns"],
+            samples_ns=tuple(samples["ns"]),
+            golden_error=float(golden["max_error"]),
+            golden_unit=golden["unit"],
+            load_1min=place.load_1min,
+        )
+    except (RecordError, TypeError, ValueError) as cause:
+        raise RunnerError(f"the runner gave an impossible block for {bundle.name}: {cause}") from cause
+    return block, RunnerFacts(hello=hello, init=init)
+
+
+def run_memory(device: Device, bundle: Bundle, plan: RunPlan) -> Memory:
+    """One process that reads its own memory before, between and after; raises as `run_block` does."""
+    lines = _run(device, bundle, plan, "memory", {"memory_runs": plan.memory_runs})
+    readings = {key: value for key, value in lines[3].items() if key != "event"}
+    try:
+        return Memory(**readings)
+    except (RecordError, TypeError) as cause:
+        raise RunnerError(f"the runner gave impossible memory readings for {bundle.name}: {cause}") from cause
+
+
+def run_predictions(device: Device, bundle: Bundle, plan: RunPlan) -> Predictions:
+    """One process that answers the whole evaluation pack; raises as `run_block` does.
+
+    The bundle's labels must be class indices, shape (clips,).
+    """
+    pack = bundle.evaluation()
+    clips, classes = len(pack.ids), len(bundle.labels)
+    arguments = {"eval_inputs": device.push(bundle.folder / "eval_inputs.npy")}
+    rows: list[Sequence[float]] = []
+    for line in _run(device, bundle, plan, "golden,eval", arguments):
+        if line["event"] == "eval":
+            if line["first"] != len(rows):
+                raise RunnerError(f"the runner skipped from clip {len(rows)} to clip {line['first']} of {bundle.name}")
+            rows.extend(line["outputs"])
+    if len(rows) != clips or any(len(row) != classes for row in rows):
+        raise RunnerError(
+            f"the runner answered {len(rows)} clips of {bundle.name}; expected {clips} rows of {classes} numbers"
+        )
+    return Predictions(
+        ids=pack.ids,
+        predicted=tuple(int(row) for row in np.argmax(np.asarray(rows), axis=1)),
+        expected=tuple(int(label) for label in pack.labels),
+    )
+
+
+def parse_lines(stdout: str) -> list[dict[str, Any]]:
+    """The runner's lines, each checked for its event's fields.
+
+    Raises:
+        RunnerError: a line is no JSON object, has an unknown event, or lacks a field; or the protocol is another.
+    """
+    lines = []
+    for number, text in enumerate(stdout.splitlines(), start=1):
+        try:
+            line = json.loads(text)
+        except ValueError as cause:
+            raise RunnerError(f"line {number} of the runner is no JSON: {text[:80]!r}") from cause
+        event = line.get("event") if isinstance(line, dict) else None
+        if event not in FIELDS_OF_EVENT:
+            raise RunnerError(f"line {number} of the runner has event {event!r}; known: {', '.join(FIELDS_OF_EVENT)}")
+        missing = [name for name in FIELDS_OF_EVENT[event] if name not in line]
+        if missing:
+            raise RunnerError(f"line {number} of the runner ({event}) lacks {', '.join(missing)}")
+        if event == "hello" and line["protocol"] != PROTOCOL:
+            raise RunnerError(f"the runner speaks protocol {line['protocol']}, expected {PROTOCOL}; update both")
+        lines.append(line)
+    return lines
+
+
+def _run(
+    device: Device, bundle: Bundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
+) -> list[dict[str, Any]]:
+    arguments = {
+        "model": device.push(bundle.model),
+        "stages": stages,
+        "golden_input": device.push(bundle.folder / "golden_input.npy"),
+        "golden_output": device.push(bundle.folder / "golden_output.npy"),
+        "threads": plan.threads,
+        **more,
+    }
+    command = (*device.runner, *(f"{key}={value}" for key, value in arguments.items()))
+    result = device.run(command, plan.timeout_s)
+    if result.exit_code != RunnerExit.DONE:
+        raise _failure(bundle.name, stages, result)
+    lines = parse_lines(result.stdout)
+    seen = [line["event"] for line in lines]
+    without_repeats = tuple(event for i, event in enumerate(seen) if event != "eval" or seen[i - 1] != "eval")
+    if without_repeats != _EVENTS_OF_STAGES[stages]:
+        raise RunnerError(
+            f"the runner said {', '.join(without_repeats)} for {bundle.name}; "
+            f"expected {', '.join(_EVENTS_OF_STAGES[stages])}"
+        )
+    return lines
+
+
+def _failure(name: str, stages: str, result: CommandResult) -> GoldenMismatchError | RunnerError:
+    """The error for a runner that ended badly: its own last line when it gave one, else the end of stderr."""
+    message = ""
+    last = result.stdout.splitlines()[-1:]
+    if last and last[0].startswith('{"event":"error"'):
+        message = str(parse_lines(last[0])[0]["message"])
+    if result.exit_code == RunnerExit.GOLDEN:
+        return GoldenMismatchError(f"{name}: {message or 'golden mismatch'}; its time would mean nothing")
+    if result.exit_code < 0:
+        why = "it may have run out of memory" if result.exit_code == -9 else "it crashed"
+        message = f"it was ended by signal {-result.exit_code}: {why}"
+    tail = " | ".join(result.stderr.strip().splitlines()[-_STDERR_LINES:])
+    return RunnerError(
+        f"the runner failed on {name} ({stages}, exit code {result.exit_code}): {message or tail or 'it said nothing'}"
+    )

@@ -1,0 +1,161 @@
+"""Sessions on disk: one JSON per session and an append-only journal of blocks, both `tkd.bench/1`.
+
+`android_bench.measure` writes the journal as blocks end, so that a crash or Ctrl-C keeps them;
+`android_bench.cli` writes the session at the end. docs/formats.md describes every field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from android_bench.errors import RecordError
+from android_bench.records import (
+    Block,
+    DeviceContext,
+    DeviceState,
+    Failure,
+    Measurement,
+    Memory,
+    Model,
+    Predictions,
+    RunPlan,
+    Session,
+)
+from android_bench.summary import Summary, comparisons, summarize
+from converters.files import write_text
+
+FORMAT = "tkd.bench/1"
+
+
+def session_to_json(session: Session) -> dict[str, Any]:
+    """The session as plain JSON values: every raw sample, and beside them the metrics computed from them."""
+    record = asdict(session)
+    context = session.context
+    record["measurements"] = [
+        asdict(measurement) | metrics_of(summarize(measurement)) for measurement in session.measurements
+    ]
+    record["comparisons"] = [asdict(comparison) for comparison in comparisons(session)]
+    record["context"] = asdict(context) | {
+        # The names of androidx.benchmark, for tools that read its files.
+        "build": {
+            "brand": None,
+            "device": session.device,
+            "model": context.model,
+            "fingerprint": context.fingerprint,
+            "version": {"sdk": None},
+        },
+        "cpuCoreCount": context.cpu_count,
+        "cpuLocked": context.clocks_locked if isinstance(context.clocks_locked, bool) else None,
+        "cpuMaxFreqHz": context.max_frequency_khz * 1000 if isinstance(context.max_frequency_khz, int) else None,
+        "memTotalBytes": context.memory_total_kb * 1024 if isinstance(context.memory_total_kb, int) else None,
+    }
+    return {"format": FORMAT, **record}
+
+
+def metrics_of(summary: Summary) -> dict[str, Any]:
+    """The metrics of one model under the field names of LiteRT's benchmark proto; what is not known is null."""
+    return {
+        "latency_metrics": None if summary.latency is None else asdict(summary.latency),
+        "memory_metrics": None if summary.memory is None else asdict(summary.memory),
+        "misc_metrics": {
+            "model_size_mb": summary.size_bytes / 1e6,
+            "num_runs": summary.runs,
+            "num_warmup_runs": summary.warmup_runs,
+        },
+        "accuracy": None if summary.accuracy is None else asdict(summary.accuracy),
+    }
+
+
+def write_session(path: Path, session: Session) -> None:
+    """Writes the session's JSON to `path`, whole or not at all."""
+    write_text(path, json.dumps(session_to_json(session), allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_session(path: Path) -> Session:
+    """The session written at `path`; its metrics are computed anew from the samples when they are asked for.
+
+    Raises:
+        RecordError: it is missing, damaged, or of another version.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as cause:
+        raise RecordError(f"no session at {path}; tkd-bench writes one") from cause
+    except ValueError as cause:
+        raise RecordError(f"{path} is damaged (not JSON: {cause})") from cause
+    _check_format(record, path)
+    try:
+        return _session(record)
+    except (KeyError, TypeError, AttributeError) as cause:
+        raise RecordError(f"{path} is damaged ({cause!r})") from cause
+
+
+def append_block(path: Path, block: Block) -> None:
+    """Adds one line with the block to the journal at `path`."""
+    line = json.dumps({"format": FORMAT, "record": "block", **asdict(block)}, allow_nan=False)
+    with path.open("a", encoding="utf-8") as journal:
+        journal.write(line + "\n")
+
+
+def read_blocks(path: Path) -> list[Block]:
+    """The blocks in the journal at `path`; a last line cut off in the middle is left out.
+
+    Raises:
+        RecordError: a complete line is no block.
+    """
+    blocks = []
+    # What follows the last line break was cut off while it was written.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+        try:
+            record = json.loads(line)
+            _check_format(record, path)
+            blocks.append(_block({key: value for key, value in record.items() if key not in ("format", "record")}))
+        except (ValueError, TypeError, KeyError) as cause:
+            raise RecordError(f"{path}, line {number}, is no block ({cause!r})") from cause
+    return blocks
+
+
+def _check_format(record: object, path: Path) -> None:
+    seen = record.get("format") if isinstance(record, dict) else None
+    if seen != FORMAT:
+        newer = isinstance(seen, str) and seen.startswith("tkd.bench/")
+        advice = "; update this toolkit" if newer else ""
+        raise RecordError(f"{path} has format {seen!r}, expected '{FORMAT}'{advice}")
+
+
+def _session(record: Mapping[str, Any]) -> Session:
+    names = DeviceContext.__dataclass_fields__
+    return Session(
+        device=record["device"],
+        context=DeviceContext(**{name: record["context"][name] for name in names}),
+        plan=RunPlan(**record["plan"]),
+        runner=record["runner"],
+        started_utc=record["started_utc"],
+        finished_utc=record["finished_utc"],
+        before=DeviceState(**record["before"]),
+        after=DeviceState(**record["after"]),
+        measurements=tuple(_measurement(item) for item in record["measurements"]),
+        concerns=tuple(record["concerns"]),
+        interrupted=record["interrupted"],
+        tool=record["tool"],
+    )
+
+
+def _measurement(record: Mapping[str, Any]) -> Measurement:
+    predictions = record["predictions"]
+    return Measurement(
+        model=Model(**record["model"]),
+        blocks=tuple(_block(item) for item in record["blocks"]),
+        memory=Memory(**record["memory"]) if record["memory"] else None,
+        predictions=Predictions(**{key: tuple(row) for key, row in predictions.items()}) if predictions else None,
+        failure=Failure(**record["failure"]) if record["failure"] else None,
+        notes=tuple(record["notes"]),
+    )
+
+
+def _block(record: Mapping[str, Any]) -> Block:
+    return Block(**{**record, "samples_ns": tuple(record["samples_ns"])})
