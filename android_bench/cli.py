@@ -73,6 +73,12 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     made.add_argument(
         "--blocks", type=int, default=9, metavar="N", help="processes per model (default: 9; ratios need 6)"
     )
+    made.add_argument(
+        "--warmup-ms", type=int, default=500, metavar="MS", help="untimed inferences before each block (default: 500)"
+    )
+    made.add_argument(
+        "--min-timed-ms", type=int, default=200, metavar="MS", help="timed inferences of each block (default: 200)"
+    )
     return made.parse_args(words)
 
 
@@ -81,7 +87,12 @@ def _bench(arguments: argparse.Namespace) -> int:
     from android_bench.records import RunPlan
 
     profile = load_profile(arguments.device)
-    plan = RunPlan(threads=arguments.threads, blocks=arguments.blocks)
+    plan = RunPlan(
+        threads=arguments.threads,
+        blocks=arguments.blocks,
+        warmup_ms=arguments.warmup_ms,
+        min_timed_ms=arguments.min_timed_ms,
+    )
     if profile.transport != "local":
         raise _no_phone(profile)
     for module in ("scipy", "ai_edge_litert"):
