@@ -179,8 +179,8 @@ def _time_cells(name: str, ratio: Ratio) -> tuple[str, ...]:
     interval, sees = ratio.interval, ratio.detectable
     return (
         f"{name} time",
-        f"{_digits(ratio.estimate)} ×",
-        f"{_digits(interval[0])} – {_digits(interval[1])}" if interval else "unclear",
+        f"{ratio.estimate:.3f} ×",
+        f"{interval[0]:.3f} – {interval[1]:.3f}" if interval else "unclear",
         "unclear" if sees is None else f"{100 * sees:.1f} %",
         f"{ratio.pairs} pairs",
     )

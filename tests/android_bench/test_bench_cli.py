@@ -56,6 +56,12 @@ def test_json_on_stdout_is_nothing_but_json(exports, capsys):
     assert (folder / "session.json").is_file()
 
 
+def test_verbose_tells_of_each_block(exports, capsys):
+    main([str(exports / "toy-int8"), *QUICK[:-1], "-v"])
+
+    assert "toy-int8, block 2: median" in capsys.readouterr().err
+
+
 def test_without_models_the_command_that_makes_one_is_shown(capsys):
     assert main(["--device", "host"]) == 2
     assert "no models in exports/; make some with: tkd-export --student tcresnet --int8\n" in capsys.readouterr().err

@@ -73,8 +73,8 @@ def test_the_ratio_and_the_paired_difference_have_intervals(session):
     text = shown(session, 80)
 
     assert "toy-int8 time" in text
-    assert "0.80 ×" in text
-    assert "0.80 – 0.80" in text
+    assert "0.800 ×" in text
+    assert "0.800 – 0.800" in text
     assert "+0.0 points" in text
     assert "+0 −0 / 30" in text
 
