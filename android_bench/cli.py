@@ -21,7 +21,7 @@ from converters.errors import BundleError
 
 if TYPE_CHECKING:
     from android_bench.profiles import DeviceProfile
-    from android_bench.records import RunPlan, Session
+    from android_bench.records import Block, RunPlan, Session
 
 PROGRAM = "tkd-bench"
 ERRORS: Mapping[type[Exception], ExitCode] = {
@@ -73,6 +73,12 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     made.add_argument(
         "--blocks", type=int, default=9, metavar="N", help="processes per model (default: 9; ratios need 6)"
     )
+    made.add_argument(
+        "--warmup-ms", type=int, default=500, metavar="MS", help="untimed inferences before each block (default: 500)"
+    )
+    made.add_argument(
+        "--min-timed-ms", type=int, default=200, metavar="MS", help="timed inferences of each block (default: 200)"
+    )
     return made.parse_args(words)
 
 
@@ -81,7 +87,12 @@ def _bench(arguments: argparse.Namespace) -> int:
     from android_bench.records import RunPlan
 
     profile = load_profile(arguments.device)
-    plan = RunPlan(threads=arguments.threads, blocks=arguments.blocks)
+    plan = RunPlan(
+        threads=arguments.threads,
+        blocks=arguments.blocks,
+        warmup_ms=arguments.warmup_ms,
+        min_timed_ms=arguments.min_timed_ms,
+    )
     if profile.transport != "local":
         raise _no_phone(profile)
     for module in ("scipy", "ai_edge_litert"):
@@ -112,8 +123,15 @@ def _measured(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: Ru
 
     folder = _new_folder(arguments.output, f"{re.sub('[-:]', '', utc_now())}-{arguments.device}")
     journal = folder / "blocks.jsonl"
-    with _still_progress("measuring", steps(bundles, plan), quiet=arguments.quiet) as step:
-        watcher = Watcher(keep=lambda block: append_block(journal, block), step=step)
+    with _still_progress("measuring", steps(bundles, plan), quiet=arguments.quiet or arguments.verbose) as step:
+
+        def keep(block: Block) -> None:
+            append_block(journal, block)
+            if arguments.verbose:
+                shown = f"{block.median_ns / 1e3:.2f} µs, {len(block.samples_ns)} samples, load {block.load_1min}"
+                print(f"{block.bundle}, block {block.index + 1}: median {shown}", file=sys.stderr)
+
+        watcher = Watcher(keep=keep, step=step)
         return measure(arguments.device, HostDevice(), bundles, plan, watcher), folder
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,9 +111,7 @@ class HostDevice(Device):
             raise DeviceError(f"{' '.join(command[:3])} … took longer than {timeout_s:g} s and was ended") from cause
         finally:
             # Also on Ctrl-C: nothing that was started here outlives this call.
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+            _end_group(process)
         seconds = time.monotonic() - started
         return CommandResult(exit_code=process.returncode, stdout=stdout, stderr=stderr, seconds=seconds)
 
@@ -149,7 +148,7 @@ class HostDevice(Device):
             kind="host",
             model=facts.get("model name") or facts.get("Hardware") or platform.machine() or "unknown",
             fingerprint=f"{platform.system()} {platform.release()} {platform.machine()}",
-            cpu_count=len(os.sched_getaffinity(0)),
+            cpu_count=_cpu_count(),
             max_frequency_khz=highest,
             clocks_locked="unknown",
             memory_total_kb=int(memory[1]) if memory else "absent",
@@ -159,7 +158,7 @@ class HostDevice(Device):
     def concerns(self, state: DeviceState) -> tuple[str, ...]:
         """A busy computer, a virtual machine, clocks that move."""
         found = []
-        cpus = len(os.sched_getaffinity(0))
+        cpus = _cpu_count()
         if isinstance(state.load_1min, float) and state.load_1min > 0.5 * cpus:
             found.append(f"busy: load {state.load_1min:.1f} on {cpus} CPUs; close other programs and measure again")
         if "hypervisor" in self._cpu_facts().get("flags", "").split():
@@ -173,6 +172,20 @@ class HostDevice(Device):
         """The first CPU's lines in /proc/cpuinfo."""
         lines = str(_read(self._proc / "cpuinfo")).split("\n\n")[0].splitlines()
         return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """Ends whatever is left of the process's session; it is its own group's leader."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.poll() is None:
+        process.communicate()
+
+
+def _cpu_count() -> int:
+    """CPUs that this process may use; macOS cannot tell and has them all."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def utc_now() -> str:

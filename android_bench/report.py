@@ -9,19 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from android_bench.records import Measurement, Session
-from android_bench.stats import MIN_PAIRS, PairedAccuracy, Ratio
+from android_bench.stats import PairedAccuracy, Ratio
 from android_bench.summary import Comparison, Summary, comparisons, summarize
 
-# Narrower than this the columns of time and those of size stand in two tables.
-_ONE_TABLE_COLUMNS = 112
 _TIME_COLUMNS = ("median", "95 % interval", "p95", "first", "init")
 _SIZE_COLUMNS = ("size", "memory", "accuracy", "95 % interval")
+# "detectable": the smallest true change that would be seen nine times in ten.
+_COMPARISON_COLUMNS = ("difference", "95 % interval", "detectable", "from")
+_LOUD = ("median", "difference")
+_ENDLESS = 10_000
+_WIDEST_NAME = 40
 # Blocks that differ by more than this are worth a word.
 _NOTABLE_SPREAD = 0.10
 
@@ -44,6 +47,17 @@ def rows(session: Session) -> list[Row]:
     ]
 
 
+def comparison_rows(session: Session) -> list[tuple[str, ...]]:
+    """The cells of every comparison, one row for time and one for accuracy; see `_COMPARISON_COLUMNS`."""
+    cells = []
+    for comparison in comparisons(session):
+        if comparison.latency:
+            cells.append(_time_cells(comparison.candidate, comparison.latency))
+        if comparison.accuracy:
+            cells.append(_accuracy_cells(comparison.candidate, comparison.accuracy))
+    return cells
+
+
 def headline(session: Session) -> str:
     """What these numbers are: the device, the clock, the runner, and that it is no phone."""
     context, runner = session.context, session.runner
@@ -57,8 +71,11 @@ def headline(session: Session) -> str:
 
 
 def remarks(session: Session) -> list[str]:
-    """Sentences that belong under every table: comparisons, then what makes the numbers less than clean."""
-    lines = [line for comparison in comparisons(session) for line in _compared(comparison)]
+    """Sentences that belong under every table: what is unclear, and what makes the numbers less than clean."""
+    compared = comparisons(session)
+    lines = [f"{item.candidate} against {item.baseline}: {note}" for item in compared for note in item.notes]
+    if compared:
+        lines.append(f"detectable: the smallest true change that would be seen nine times in ten{_p_values(compared)}")
     if any(measurement.model.synthetic for measurement in session.measurements):
         lines.append("* SYNTHETIC data: this accuracy says nothing about recorded audio")
     if session.interrupted:
@@ -73,15 +90,19 @@ def remarks(session: Session) -> list[str]:
 
 def terminal(session: Session, width: int) -> RenderableType:
     """The session for a terminal of `width` columns."""
-    made = rows(session)
-    parts: list[RenderableType] = [Text(headline(session), style="bold"), ""]
-    if width >= _ONE_TABLE_COLUMNS:
-        parts.append(_table((*_TIME_COLUMNS, *_SIZE_COLUMNS), [(row.name, *row.times, *row.sizes) for row in made]))
-    else:
-        parts.append(_table(_TIME_COLUMNS, [(row.name, *row.times) for row in made]))
-        parts.append(_table(_SIZE_COLUMNS, [(row.name, *row.sizes) for row in made]))
-    parts += ["", *[_styled(line) for line in remarks(session)]]
-    return Group(*parts)
+    made, compared = rows(session), comparison_rows(session)
+    one = _table("model", (*_TIME_COLUMNS, *_SIZE_COLUMNS), [(row.name, *row.times, *row.sizes) for row in made])
+    tables = [one]
+    # A cell that is cut off would be a wrong number: what does not fit stands in two tables.
+    if Console(width=_ENDLESS).measure(one).maximum > width:
+        tables = [
+            _table("model", _TIME_COLUMNS, [(row.name, *row.times) for row in made]),
+            _table("model", _SIZE_COLUMNS, [(row.name, *row.sizes) for row in made]),
+        ]
+    if compared:
+        tables.append(_table("against float32", _COMPARISON_COLUMNS, compared))
+    spaced = [part for table in tables for part in ("", table)]
+    return Group(Text(headline(session), style="bold"), *spaced, "", *[_styled(line) for line in remarks(session)])
 
 
 def markdown(session: Session) -> str:
@@ -90,7 +111,15 @@ def markdown(session: Session) -> str:
     lines = [f"# Bench of {session.started_utc}", "", headline(session), ""]
     lines += [_pipes(head), _pipes(("---", *["---:"] * (len(head) - 1)))]
     lines += [_pipes((row.name, *row.times, *row.sizes)) for row in rows(session)]
-    lines += ["", *[f"- {line}" for line in remarks(session)], "", "## How it was measured", ""]
+    compared = comparison_rows(session)
+    if compared:
+        lines += [
+            "",
+            _pipes(("against float32", *_COMPARISON_COLUMNS)),
+            _pipes(("---", *["---:"] * len(_COMPARISON_COLUMNS))),
+            *map(_pipes, compared),
+        ]
+    lines += ["", *[f"- {line.removeprefix('* ')}" for line in remarks(session)], "", "## How it was measured", ""]
     plan = session.plan
     lines += [
         f"- {plan.blocks} blocks (processes) per model, interleaved; each warms up for {plan.warmup_ms} ms, "
@@ -146,34 +175,36 @@ def _sizes(summary: Summary, measurement: Measurement) -> tuple[str, ...]:
     )
 
 
-def _compared(comparison: Comparison) -> list[str]:
-    pair = f"{comparison.candidate} against {comparison.baseline}"
-    lines = []
-    if comparison.latency:
-        lines.append(f"{pair}: {_ratio(comparison.latency)}")
-    if comparison.accuracy:
-        lines.append(f"{pair}: {_difference(comparison.accuracy)}")
-    return lines + [f"{pair}: {note}" for note in comparison.notes]
-
-
-def _ratio(ratio: Ratio) -> str:
-    if ratio.interval is None:
-        return f"about {_digits(ratio.estimate)} × the time; unclear below {MIN_PAIRS} pairs of blocks"
-    low, high = ratio.interval
-    sees = "unclear" if ratio.detectable is None else f"{100 * ratio.detectable:.1f} %"
+def _time_cells(name: str, ratio: Ratio) -> tuple[str, ...]:
+    interval, sees = ratio.interval, ratio.detectable
     return (
-        f"{_digits(ratio.estimate)} × the time (95 %: {_digits(low)} – {_digits(high)}, {ratio.pairs} pairs; "
-        f"smallest detectable change: {sees})"
+        f"{name} time",
+        f"{ratio.estimate:.3f} ×",
+        f"{interval[0]:.3f} – {interval[1]:.3f}" if interval else "unclear",
+        "unclear" if sees is None else f"{100 * sees:.1f} %",
+        f"{ratio.pairs} pairs",
     )
 
 
-def _difference(paired: PairedAccuracy) -> str:
+def _accuracy_cells(name: str, paired: PairedAccuracy) -> tuple[str, ...]:
     low, high = paired.interval
     return (
-        f"{100 * paired.difference:+.1f} points of accuracy (95 %: {100 * low:+.1f} to {100 * high:+.1f}, "
-        f"{paired.gained} gained and {paired.lost} lost of {paired.clips} clips, McNemar p = {paired.p_value:.2g}; "
-        f"smallest detectable change: {100 * paired.detectable:.1f} points)"
+        f"{name} accuracy",
+        f"{_points(paired.difference)} points",
+        f"{_points(low)} to {_points(high)}",
+        f"{100 * paired.detectable:.1f} points",
+        f"+{paired.gained} −{paired.lost} / {paired.clips}",
     )
+
+
+def _p_values(compared: list[Comparison]) -> str:
+    values = [f"{item.accuracy.p_value:.2g} for {item.candidate}" for item in compared if item.accuracy]
+    return f"; McNemar p = {', '.join(values)}" if values else ""
+
+
+def _points(share: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{100 * share:+.1f}".replace("-", "−")
 
 
 def _spread(measurement: Measurement) -> list[str]:
@@ -183,11 +214,13 @@ def _spread(measurement: Measurement) -> list[str]:
     return [f"its blocks differ by {100 * (max(medians) / min(medians) - 1):.0f} %, something disturbed them"]
 
 
-def _table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, 1))
-    table.add_column("model", style="bold", no_wrap=True)
+def _table(first: str, head: tuple[str, ...], body: list[tuple[str, ...]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    # Names fold at spaces; only a name wider than half a narrow terminal is broken.
+    longest = max((len(word) for cells in body for word in cells[0].split()), default=0)
+    table.add_column(first, style="bold", overflow="fold", min_width=min(longest, _WIDEST_NAME))
     for name in head:
-        table.add_column(name, justify="right", no_wrap=True, style="green" if name == "median" else "")
+        table.add_column(name, justify="right", no_wrap=True, style="green" if name in _LOUD else "")
     for cells in body:
         table.add_row(*(escape(cell) for cell in cells))
     return table

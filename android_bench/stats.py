@@ -70,7 +70,7 @@ def median(values: Sequence[float]) -> float:
     Raises:
         RecordError: there are none, or one is not finite.
     """
-    return percentile(values, 50.0)
+    return float(np.median(_finite(values)))
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

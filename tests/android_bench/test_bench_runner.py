@@ -1,0 +1,118 @@
+"""Reading a runner: good lines become records, everything else an error that says what was said."""
+
+import pytest
+
+from android_bench.errors import DeviceError, GoldenMismatchError, RunnerError
+from android_bench.records import RunPlan
+from android_bench.runner import BlockPlace, parse_lines, run_block, run_memory, run_predictions
+from tests.android_bench.bench_toys import CLASSES, FakeDevice, good_lines, text_of
+
+PLAN = RunPlan(blocks=2)
+PLACE = BlockPlace(index=1, order=3, started_utc="2026-01-01T00:00:00Z", load_1min=0.5)
+
+
+def scripted(change) -> FakeDevice:
+    """A device whose runner says the right lines after `change` was made to them."""
+
+    def answer(arguments):
+        lines = good_lines(arguments)
+        changed = change(lines)
+        return 0, text_of(changed if isinstance(changed, list) else lines), ""
+
+    return FakeDevice(answer)
+
+
+def test_a_block_carries_every_sample_and_its_place(bundles):
+    device = FakeDevice()
+
+    block, facts = run_block(device, bundles[0], PLAN, PLACE)
+
+    assert block.samples_ns == (9_000, 10_000, 11_000)
+    assert (block.bundle, block.index, block.order, block.median_ns) == (bundles[0].name, 1, 3, 10_000)
+    assert (block.init_ns, block.first_ns, block.warmup_runs) == (1_000_000, 50_000, 3)
+    assert facts.hello["engine"] == "a fake 1.0"
+    assert device.calls[0]["stages"] == "golden,latency"
+    assert device.calls[0]["warmup_ms"] == "500"
+
+
+def test_memory_is_read_in_a_process_of_its_own(bundles):
+    device = FakeDevice()
+
+    memory = run_memory(device, bundles[0], PLAN)
+
+    assert (memory.model_kb, device.calls[0]["stages"]) == (1000, "memory")
+
+
+def test_predictions_are_the_largest_outputs_in_order(bundles):
+    seen = run_predictions(FakeDevice(), bundles[0], PLAN)
+
+    assert seen.predicted == tuple(clip % CLASSES for clip in range(30))
+    assert seen.ids == bundles[0].evaluation().ids
+    assert seen.expected == tuple(bundles[0].evaluation().labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[0].update(protocol=2), "the runner speaks protocol 2, expected 1"),
+        (lambda lines: lines[0].pop("engine"), r"line 1 of the runner \(hello\) lacks engine"),
+        (lambda lines: lines[1].update(event="nap"), "line 2 of the runner has event 'nap'; known: hello"),
+        (lambda lines: lines[:-1], "said hello, init, first, golden, warmup, samples for toy-.*; expected .* done"),
+        (lambda lines: [lines[0], *lines], "said hello, hello, init"),
+        (lambda lines: lines[5].update(ns=[]), "impossible block for toy-.*: .* no samples"),
+        (lambda lines: lines[5].update(ns=[0]), "has a sample of 0 ns"),
+        (lambda lines: lines[5].update(ns="fast"), "impossible block"),
+        (lambda lines: lines[1].update(init_ns=0), "a time of 0 ns or less"),
+    ],
+)
+def test_lines_out_of_turn_are_refused(bundles, change, message):
+    with pytest.raises(RunnerError, match=message):
+        run_block(scripted(change), bundles[0], PLAN, PLACE)
+
+
+@pytest.mark.parametrize("text", ["not json", "[1]", '{"event":"samp'])
+def test_a_line_that_is_no_object_is_shown(text):
+    with pytest.raises(RunnerError, match="line 1 of the runner"):
+        parse_lines(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines.pop(-2), "answered 20 clips of toy-.*; expected 30 rows of 3 numbers"),
+        (lambda lines: lines[4]["outputs"].__setitem__(0, [1.0]), "expected 30 rows of 3 numbers"),
+        (lambda lines: lines[5].update(first=21), "skipped from clip 20 to clip 21"),
+    ],
+)
+def test_predictions_that_are_not_all_there_are_refused(bundles, change, message):
+    with pytest.raises(RunnerError, match=message):
+        run_predictions(scripted(change), bundles[0], PLAN)
+
+
+def test_memory_readings_of_zero_are_refused(bundles):
+    with pytest.raises(RunnerError, match="impossible memory readings"):
+        run_memory(scripted(lambda lines: lines[3].update(init_kb=0)), bundles[0], PLAN)
+
+
+def test_a_golden_mismatch_is_an_error_of_its_own(bundles):
+    line = text_of([{"event": "error", "stage": "golden", "message": "the outputs differ by 9 lsb"}])
+
+    with pytest.raises(
+        GoldenMismatchError, match="toy-float32: the outputs differ by 9 lsb; its time would mean nothing"
+    ):
+        run_block(FakeDevice(lambda _: (5, line, "")), bundles[0], PLAN, PLACE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((4, "", "one\ntwo\nthree\nfour\nfive\nsix\n"), "exit code 4.: two | three | four | five | six"),
+        ((-9, "", ""), "ended by signal 9: it may have run out of memory"),
+        ((-11, "", ""), "ended by signal 11: it crashed"),
+        ((70, "", ""), "it said nothing"),
+        ((3, text_of([{"event": "error", "stage": "reading", "message": "no model at x"}]), "noise"), "no model at x"),
+    ],
+)
+def test_a_runner_that_fails_is_quoted(bundles, answer, message):
+    with pytest.raises(DeviceError, match=message):
+        run_block(FakeDevice(lambda _: answer), bundles[0], PLAN, PLACE)
