@@ -45,8 +45,9 @@ def to_onnx(
     parameter = next(iter(module.parameters()), None)
     if parameter is not None and parameter.device.type != "cpu":
         raise ConversionError(f"the module is on {parameter.device}; move it first: module.cpu()")
-    was_training = module.training
+    was_training, threads = module.training, torch.get_num_threads()
     module.eval()
+    torch.set_num_threads(1)  # one example is too little to share; on a busy machine threads only wait for each other
     written = io.BytesIO()
     try:
         _check_output(module, example)
@@ -69,6 +70,7 @@ def to_onnx(
             f"{type(module).__name__} has no ONNX form for an input of shape {shape}: {cause}"
         ) from cause
     finally:
+        torch.set_num_threads(threads)
         module.train(was_training)
     return read_model(written.getvalue())
 
