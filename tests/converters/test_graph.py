@@ -45,7 +45,9 @@ def test_arithmetic_on_shapes_is_folded_and_what_is_dead_is_dropped():
 
 
 def test_an_input_of_free_length_is_refused_with_its_shape():
-    with pytest.raises(ConversionError, match=r"value 'x' has the shape \['n', 4\]; export the model with static shapes"):
+    with pytest.raises(
+        ConversionError, match=r"value 'x' has the shape \['n', 4\]; export the model with static shapes"
+    ):
         read_graph(model([helper.make_node("Relu", ["x"], ["y"])], inputs=[("x", ["n", 4], TensorProto.FLOAT)]))
 
 
@@ -78,6 +80,8 @@ def test_an_operator_without_a_row_is_refused_with_node_shapes_and_the_supported
         helper.make_node("Einsum", ["a", "a"], ["y"], equation="ij,ij->ij"),
     ]
     graph = read_graph(model(nodes, inputs=[X]))
-    expected = r"no lowering for Erf \(node 'gelu', input shapes \[1, 4\]\); also without a lowering: Einsum; supported: Add,"
+    expected = (
+        r"no lowering for Erf \(node 'gelu', input shapes \[1, 4\]\); also without a lowering: Einsum; supported: Add,"
+    )
     with pytest.raises(ConversionError, match=expected):
         lower(graph)

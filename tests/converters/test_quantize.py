@@ -116,14 +116,14 @@ def test_minmax_keeps_an_outlier_and_the_others_cut_it():
     clips[3, 7] = 40.0
     highest = {method: calibrate(file, model.activations(), clips, method)["input"][1] for method in METHODS}
     assert 40.0 == pytest.approx(highest["minmax"])
-    assert highest["mse"] < 20.0
+    assert 20.0 < highest["mse"] < 39.0
     assert 3.0 < highest["percentile"] < 5.0
 
 
 def test_a_tensor_that_overflows_is_named_with_its_clip():
-    model = lowered(Toy(lambda x: x * x * 1.0), (1, 4))
+    model = lowered(Toy(lambda x: x.mean(dim=1, keepdim=True)), (1, 4))
     clips = np.ones((3, 4), np.float32)
-    clips[2] = 1e30
+    clips[2] = 3e38
     with pytest.raises(ConversionError, match="is not finite on calibration clip 2"):
         calibrate(write_model(model, description="toy"), model.activations(), clips, "minmax")
 
