@@ -44,6 +44,24 @@ def test_arithmetic_on_shapes_is_folded_and_what_is_dead_is_dropped():
     assert {"target"} == set(graph.constants)
 
 
+def test_the_branch_that_a_constant_condition_takes_is_read_in_place():
+    def branch(operator):
+        made = helper.make_tensor_value_info(f"{operator}_out", TensorProto.FLOAT, None)
+        return helper.make_graph([helper.make_node(operator, ["x"], [f"{operator}_out"])], operator, [], [made])
+
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["length"]),
+        helper.make_node("Equal", ["length", "one"], ["is_one"]),
+        helper.make_node("If", ["is_one"], ["chosen"], then_branch=branch("Tanh"), else_branch=branch("Relu")),
+        helper.make_node("Sigmoid", ["chosen"], ["y"]),
+    ]
+
+    graph = read_graph(model(nodes, inputs=[X], constants={"zero": np.array(0), "one": np.array(1)}))
+
+    assert ["Tanh", "Sigmoid"] == [node.op for node in graph.nodes]
+
+
 def test_an_input_of_free_length_is_refused_with_its_shape():
     with pytest.raises(
         ConversionError, match=r"value 'x' has the shape \['n', 4\]; export the model with static shapes"
