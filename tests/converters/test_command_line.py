@@ -63,10 +63,10 @@ def test_every_end_of_a_command_has_its_code_and_its_sentence(capsys, error, cod
 
 
 def test_the_nearest_ancestor_of_an_error_decides(capsys):
-    class Special(GateFailedError):
+    class SpecialError(GateFailedError):
         pass
 
-    special = Special(stage="a", measure="b", seen=1.0, bound=2.0, advice="c")
+    special = SpecialError(stage="a", measure="b", seen=1.0, bound=2.0, advice="c")
     assert ExitCode.NO == ended_by(special)
 
 

@@ -43,7 +43,7 @@ def test_good_stages_pass_the_gates():
 
 def test_a_float_stage_that_differs_fails_with_stage_value_and_bound():
     with pytest.raises(
-        GateFailedError, match="onnx → float32: largest error relative .* is 0.25, the bound is 0.0001"
+        GateFailedError, match=r"onnx → float32: largest error relative .* is 0.25, the bound is 0.0001"
     ) as error:
         check_gates(report(compare("onnx → float32", REFERENCE, REFERENCE + 1.0)), ParityGates())
     assert ("onnx → float32", 0.25, 1e-4) == (error.value.stage, error.value.seen, error.value.bound)
@@ -57,7 +57,7 @@ def test_an_int8_stage_with_little_signal_fails_with_advice():
 
 def test_an_int8_stage_with_other_winners_fails():
     swapped = report(compare(INT8_STAGE, REFERENCE, REFERENCE[:, ::-1]))
-    with pytest.raises(GateFailedError, match="share of inputs with the same winner is 0, the bound is 0.95"):
+    with pytest.raises(GateFailedError, match=r"share of inputs with the same winner is 0, the bound is 0.95"):
         check_gates(swapped, ParityGates(int8_sqnr_db=-100.0))
 
 

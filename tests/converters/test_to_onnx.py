@@ -31,6 +31,21 @@ def test_shapes_rounded_up_by_the_module_are_recorded_as_python_rounds_them():
     assert 25 == onnx.shape_inference.infer_shapes(model).graph.output[0].type.tensor_type.shape.dim[2].dim_value
 
 
+def test_a_module_that_takes_a_branch_by_value_is_refused_with_its_line():
+    def branching(x):
+        return x if x.sum() > 0 else -x
+
+    with pytest.raises(ConversionError, match=r"test_to_onnx.py, line \d+ decides from the value of a tensor"):
+        to_onnx(Toy(branching), torch.zeros(1, 4))
+
+
+def test_a_branch_by_length_is_no_branch_by_value():
+    def by_length(x):
+        return torch.relu(x) if x.numel() > 3 and x.size(1) == 4 else x
+
+    assert ["Relu"] == [node.op_type for node in to_onnx(Toy(by_length), torch.zeros(1, 4)).graph.node]
+
+
 def test_training_flag_and_thread_count_are_put_back():
     module, threads = nn.Linear(3, 2).train(), torch.get_num_threads()
     to_onnx(module, torch.zeros(1, 3))
