@@ -133,10 +133,22 @@ class _Reader:
             shape = _static_shape(inputs[0], self.types[inputs[0]])
             start, end = _attributes(proto).get("start", 0), _attributes(proto).get("end")
             self._add_constant(proto.output[0], np.array(shape[start:end], dtype=np.int64))
+        elif proto.op_type == "If" and inputs[0] in self.constants:
+            self._inline(proto, taken=bool(self.constants[inputs[0]]))
         elif all(name in self.constants for name in inputs if name):
             self._fold(proto, inputs)
         else:
             self._keep(proto, inputs)
+
+    def _inline(self, proto: onnx.NodeProto, *, taken: bool) -> None:
+        """Reads the branch that a constant condition takes; the exporter asks so whether an axis has length one."""
+        branch: onnx.GraphProto = _attributes(proto)["then_branch" if taken else "else_branch"]
+        for initializer in branch.initializer:
+            self._add_constant(initializer.name, numpy_helper.to_array(initializer))
+        for node in branch.node:
+            self.add(node)
+        for outer, inner in zip(proto.output, branch.output, strict=True):
+            self.aliases[outer] = self.resolve(inner.name)
 
     def _fold(self, proto: onnx.NodeProto, inputs: tuple[str, ...]) -> None:
         feeds = {given: self.constants[name] for given, name in zip(proto.input, inputs, strict=True) if name}

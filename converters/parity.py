@@ -57,13 +57,13 @@ class ParityGates:
     Attributes:
         float_relative_error: upper bound for the float stages. 1e-4 is some hundred times what float32 rounding
             costs, and far below what any wrong padding or axis costs.
-        int8_sqnr_db: lower bound for int8. A sound conversion of a convolutional network gives 35 to 42 dB;
-            at 30 dB the error is 3 % of the logits' size.
+        int8_sqnr_db: lower bound for int8. A sound conversion of a trained convolutional network gives 35 to 42 dB,
+            of an untrained one some 31; a wrong scale or bias leaves less than 15. At 25 dB the error is 6 %.
         int8_top1_agreement: lower bound for int8, share of inputs; 0 leaves it to the accuracy gate of the export.
     """
 
     float_relative_error: float = 1e-4
-    int8_sqnr_db: float = 30.0
+    int8_sqnr_db: float = 25.0
     int8_top1_agreement: float = 0.95
 
 

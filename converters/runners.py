@@ -170,4 +170,11 @@ def _onnxruntime_errors() -> tuple[type[Exception], ...]:
     """ONNX Runtime's own errors, which have no common public ancestor but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    return (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException)
+    return (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NotImplemented,
+        state.RuntimeException,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,14 +46,14 @@ def to_onnx(
     parameter = next(iter(module.parameters()), None)
     if parameter is not None and parameter.device.type != "cpu":
         raise ConversionError(f"the module is on {parameter.device}; move it first: module.cpu()")
-    was_training = module.training
+    was_training, threads = module.training, torch.get_num_threads()
     module.eval()
+    torch.set_num_threads(1)  # one example is too little to share; on a busy machine threads only wait for each other
     written = io.BytesIO()
     try:
         _check_output(module, example)
-        with torch.no_grad(), _integer_shapes(), warnings.catch_warnings():
-            # The exporter warns that it is the older one, and that decisions taken from shapes are recorded.
-            # Both are meant; parity with the module is measured afterwards.
+        with torch.no_grad(), _recorded_faithfully(), warnings.catch_warnings():
+            # The exporter warns that it is the older one and that lengths are recorded as they are. Both are meant.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module,
@@ -69,6 +70,7 @@ def to_onnx(
             f"{type(module).__name__} has no ONNX form for an input of shape {shape}: {cause}"
         ) from cause
     finally:
+        torch.set_num_threads(threads)
         module.train(was_training)
     return read_model(written.getvalue())
 
@@ -102,25 +104,32 @@ def _check_output(module: torch.nn.Module, example: torch.Tensor) -> None:
 
 
 @contextmanager
-def _integer_shapes() -> Iterator[None]:
-    """Inside the block, shapes are integers even while a pass is recorded.
+def _recorded_faithfully() -> Iterator[None]:
+    """Inside the block, a recorded pass knows lengths as integers, and no value decides where it goes.
 
-    The exporter records the arithmetic on shapes too, and records it wrongly: Python's `-5 // 2` is -3,
-    the graph's Div makes it -2, so that a padding computed by rounding up is one step short.
+    The exporter would record the arithmetic on lengths too, and wrongly: Python's `-5 // 2` is -3, the graph's Div
+    makes it -2, so that a padding computed by rounding up is one step short.
+    Of a branch that a value decides, only the side taken would be recorded.
     """
     import torch
     from torch.overrides import TorchFunctionMode
 
-    shape_getter = torch.Tensor.shape.__get__  # type: ignore[attr-defined]
+    lengths = (torch.Tensor.shape.__get__, torch.Tensor.size, torch.Tensor.numel, torch.Tensor.nelement)  # type: ignore[attr-defined]
 
-    class IntegerShapes(TorchFunctionMode):
+    class Faithful(TorchFunctionMode):
         def __torch_function__(
             self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
+            if function is torch.Tensor.__bool__ and torch.onnx.is_in_onnx_export():
+                place = traceback.extract_stack(limit=2)[0]
+                raise ConversionError(
+                    f"{place.filename}, line {place.lineno} decides from the value of a tensor; "
+                    "a converted network does the same for every input: use torch.where"
+                )
             result = function(*args, **(kwargs or {}))
-            if function is not torch.Tensor.size and function != shape_getter:
+            if function not in lengths:
                 return result
             return torch.Size(int(length) for length in result) if isinstance(result, tuple) else int(result)
 
-    with IntegerShapes():
+    with Faithful():
         yield

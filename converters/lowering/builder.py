@@ -107,7 +107,7 @@ class Builder:
             return False
         return all(
             reader.op in ("Gemm", "MatMul") and reader.inputs[0] == value and reader.inputs[1] in self.graph.constants
-            for reader in self._readers[value]
+            for reader in self._readers.get(value, [])
         )
 
     def set_columns(self, value: str, columns: Array) -> None:
@@ -194,6 +194,10 @@ class Builder:
             )
             for operator in self._operators
         ]
+        self._places = {
+            value: [(new if name == old else name, layout) for name, layout in places]
+            for value, places in self._places.items()
+        }
 
 
 def _reshape(shape: Sequence[int]) -> dict[str, Any]:

@@ -119,9 +119,9 @@ def lower_batch_normalization(builder: Builder, node: Node) -> None:
     scale, shift = normalization_factors(builder.graph.constants, node)
     layout = builder.layout(node.inputs[0])
     shape = builder.shape(node.inputs[0])
-    per_channel = tuple(shape[1] if axis == 1 else 1 for axis in layout)
     if 1 not in layout:
-        raise builder.unsupported(node, "it has no channel axis")
+        layout = natural(len(shape))
+    per_channel = tuple(shape[1] if axis == 1 else 1 for axis in layout)
     source = builder.read(node.inputs[0], layout)
     factor = builder.constant(f"{node.outputs[0]}/scale", scale.reshape(per_channel))
     term = builder.constant(f"{node.outputs[0]}/shift", shift.reshape(per_channel))

@@ -184,6 +184,7 @@ TOYS: dict[str, tuple[str, tuple[int, ...], Callable[[], nn.Module]]] = {
         MAP_1D,
         lambda: Toy(lambda x, conv: torch.relu(conv(x)) + conv(x), conv=nn.Conv1d(6, 5, 3)),
     ),
+    "relu6 alone": ("Clip", MAP_1D, nn.ReLU6),
     "clip": ("Clip", MAP_1D, lambda: nn.Hardtanh(-1.5, 2.0)),
     "clip from below": ("Clip", MAP_1D, lambda: Toy(lambda x: x.clamp(min=-0.5))),
     "sigmoid": ("Sigmoid", MAP_1D, nn.Sigmoid),

@@ -1,0 +1,101 @@
+"""Files and folders that appear whole or not at all, whatever ends the writer."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import stat
+
+import pytest
+
+from converters import files
+from converters.files import sha256_of, whole_file, whole_folder, write_text
+
+INTERRUPTIONS = [RuntimeError("a fault"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_at_the_end_with_its_parents_and_ordinary_rights(tmp_path):
+    path = tmp_path / "deep" / "er" / "note.txt"
+    with whole_file(path) as partial:
+        partial.write_text("half")
+        assert not path.exists()
+        partial.write_text("whole")
+    assert "whole" == path.read_text()
+    assert ["note.txt"] == names(path.parent)
+    assert 0o666 & ~files._umask() == stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("interruption", INTERRUPTIONS, ids=lambda each: type(each).__name__)
+def test_a_file_keeps_its_old_content_when_the_writer_is_ended(tmp_path, interruption):
+    path = tmp_path / "note.txt"
+    path.write_text("old")
+    with pytest.raises(type(interruption)), whole_file(path) as partial:
+        partial.write_text("half")
+        raise interruption
+    assert "old" == path.read_text()
+    assert ["note.txt"] == names(tmp_path)
+
+
+def test_a_disk_that_fills_while_flushing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "note.txt"
+    path.write_text("old")
+
+    def full(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "new")
+    assert "old" == path.read_text()
+    assert ["note.txt"] == names(tmp_path)
+
+
+@pytest.mark.parametrize("interruption", INTERRUPTIONS, ids=lambda each: type(each).__name__)
+def test_a_folder_keeps_its_old_content_when_the_writer_is_ended(tmp_path, interruption):
+    path = tmp_path / "bundle"
+    path.mkdir()
+    (path / "model").write_text("old")
+    with pytest.raises(type(interruption)), whole_folder(path) as partial:
+        (partial / "model").write_text("half")
+        raise interruption
+    assert "old" == (path / "model").read_text()
+    assert ["bundle"] == names(tmp_path)
+
+
+def test_a_folder_replaces_the_old_one_entirely(tmp_path):
+    path = tmp_path / "bundle"
+    for name in ("first", "second"):
+        with whole_folder(path) as partial:
+            (partial / name).write_text(name)
+    assert ["second"] == names(path)
+    assert ["bundle"] == names(tmp_path)
+    assert 0o777 & ~files._umask() == stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_old_folder_comes_back_when_the_last_rename_fails(tmp_path, monkeypatch):
+    path = tmp_path / "bundle"
+    path.mkdir()
+    (path / "model").write_text("old")
+    rename = files.Path.rename
+
+    def failing(self, target):
+        if self.name.endswith(".part"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(files.Path, "rename", failing)
+    with pytest.raises(OSError, match="No space left"), whole_folder(path) as partial:
+        (partial / "model").write_text("new")
+    assert "old" == (path / "model").read_text()
+    assert ["bundle"] == names(tmp_path)
+
+
+def test_a_hash_is_that_of_the_whole_content(tmp_path):
+    content = bytes(range(256)) * 5000
+    path = tmp_path / "large"
+    path.write_bytes(content)
+    assert hashlib.sha256(content).hexdigest() == sha256_of(path)
