@@ -125,10 +125,23 @@ def test_a_full_disk_ends_with_4_and_leaves_nothing(
 def test_ctrl_c_ends_with_130_and_leaves_neither_files_nor_processes(tmp_path: Path) -> None:
     process, children = _start_synth(tmp_path)
 
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, err = process.communicate(timeout=30)
 
     assert (process.returncode, err) == (130, "tkd-data: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+    assert _alive_after_a_while(children) == []
+
+
+def test_a_killed_worker_ends_with_2_and_leaves_neither_files_nor_processes(tmp_path: Path) -> None:
+    process, children = _start_synth(tmp_path)
+
+    worker = next(child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes())
+    os.kill(worker, signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 2
+    assert "a worker process died, perhaps for lack of memory; run it again with fewer --jobs" in err
     assert list(tmp_path.iterdir()) == []
     assert _alive_after_a_while(children) == []
 
@@ -158,7 +171,9 @@ def _start_synth(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
         "--clips",
         "90000",
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 60
     while not any(folder.rglob("*.wav")):
         assert time.monotonic() < deadline
