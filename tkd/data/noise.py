@@ -19,7 +19,7 @@ def white(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Float3
 
 
 def pink(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Float32:
-    """Noise of equal power per octave, 3 dB less per octave and hertz."""
+    """Noise of equal power per octave, 3 dB less per hertz with each octave."""
     return _coloured(rng, samples, sample_rate_hz, slope=0.5)
 
 

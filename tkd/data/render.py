@@ -37,7 +37,8 @@ RECORDINGS = {
 }
 RECORDING_SAMPLES = 60 * SAMPLE_RATE_HZ
 
-_TRIM_DB = -35.0
+# espeak-ng has no noise floor, and the f of some voices' "off" lies 40 dB under the vowel.
+_TRIM_DB = -48.0
 _TRIM_FRAME = SAMPLE_RATE_HZ // 200  # 5 ms
 _MARGIN_FRAMES = 3
 _LONGEST_WORD = int(0.96 * CLIP_SAMPLES)
@@ -115,7 +116,7 @@ def render_recording(
 
 
 def trim(sound: Float32) -> Float32:
-    """A word without the quiet before and after it (35 dB under its loudest 5 ms), 15 ms kept and faded at each end."""
+    """A word without the quiet before and after it (48 dB under its loudest 5 ms), 15 ms kept and faded at each end."""
     frames = sound[: len(sound) // _TRIM_FRAME * _TRIM_FRAME].reshape(-1, _TRIM_FRAME)
     energy = np.square(frames).mean(axis=1)
     loud = np.flatnonzero(energy > energy.max() * 10 ** (_TRIM_DB / 10))

@@ -119,25 +119,30 @@ class SpeechCommands:
         for name, share in (("unknown_share", unknown_share), ("silence_share", silence_share)):
             if not 0 < share < math.inf:
                 raise SettingsError(f"{name} is {share}; expected a number above 0 (the official task has 0.1)")
-        keywords = [word for word in labels if word not in (SILENCE, UNKNOWN)]
-        drawn = [clip for word in keywords for clip in self._of_word(word, split, list(labels).index(word))]
         rng = np.random.default_rng([seed, SPLITS.index(split)])
+        drawn = [
+            clip
+            for label, word in enumerate(labels)
+            if word not in (SILENCE, UNKNOWN)
+            for clip in self._of_word(word, split, label)
+        ]
+        unknown: list[Clip] = []
         if UNKNOWN in labels:
-            others = [word for word in self.layout.words if word not in labels]
-            label = list(labels).index(UNKNOWN)
-            pool = [clip for word in others for clip in self._of_word(word, split, label, may_be_empty=True)]
-            wanted = math.ceil(unknown_share * len(drawn))
-            if not pool:
-                raise self._empty_class(UNKNOWN, split)
-            chosen = rng.permutation(len(pool))[:wanted]
-            unknown = [pool[index] for index in sorted(chosen)]
-        else:
-            unknown = []
+            unknown = self._unknown(split, labels, math.ceil(unknown_share * len(drawn)), rng)
         silent: list[Clip] = []
         if SILENCE in labels:
             wanted = math.ceil(silence_share * len(drawn))
-            silent = self._silence(split, silence, wanted, list(labels).index(SILENCE), rng)
+            silent = self._silence(split, silence, wanted, labels.index(SILENCE), rng)
         return (*drawn, *unknown, *silent)
+
+    def _unknown(self, split: str, labels: Sequence[str], wanted: int, rng: np.random.Generator) -> list[Clip]:
+        """Up to `wanted` clips of words that are no labels."""
+        label = labels.index(UNKNOWN)
+        others = [word for word in self.layout.words if word not in labels]
+        pool = [clip for word in others for clip in self._of_word(word, split, label, may_be_empty=True)]
+        if not pool:
+            raise self._empty_class(UNKNOWN, split)
+        return [pool[index] for index in sorted(rng.permutation(len(pool))[:wanted])]
 
     def _of_word(self, word: str, split: str, label: int, *, may_be_empty: bool = False) -> list[Clip]:
         paths = (f"{word}/{name}" for name in self.layout.words.get(word, ()))

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def workers(jobs: int, orders: Orders) -> Iterator[Each]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_process, initargs=(orders,))
     try:
+        _wake(pool, jobs)
         yield lambda job, items: (
             future.result() for future in as_completed([pool.submit(job, item) for item in items])
         )
@@ -127,10 +129,23 @@ def _here() -> _Worker:
     return _worker
 
 
+def _wake(pool: ProcessPoolExecutor, jobs: int) -> None:
+    """Starts the processes with SIGINT blocked: Ctrl-C is the parent's to handle, also while they import."""
+    resource_tracker.ensure_running()  # first, because the start of the tracker would unblock SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for _ in range(jobs):  # each submission starts one process
+            pool.submit(_is_awake)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _is_awake() -> bool:
+    return _worker is not None
+
+
 def _start_process(orders: Orders) -> None:
     global _worker
-    # Ctrl-C is the parent's to handle.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = _Worker(orders, Espeak())
 
