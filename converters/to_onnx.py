@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -122,10 +123,12 @@ def _recorded_faithfully() -> Iterator[None]:
         ) -> Any:
             if function is torch.Tensor.__bool__ and torch.onnx.is_in_onnx_export():
                 place = traceback.extract_stack(limit=2)[0]
-                raise ConversionError(
-                    f"{place.filename}, line {place.lineno} decides from the value of a tensor; "
-                    "a converted network does the same for every input: use torch.where"
-                )
+                # The exporter reads its own constants (dropout's flag, for one): that is no branch of the network.
+                if "torch/onnx/" not in place.filename.replace(os.sep, "/"):
+                    raise ConversionError(
+                        f"{place.filename}, line {place.lineno} decides from the value of a tensor; "
+                        "a converted network does the same for every input: use torch.where"
+                    )
             result = function(*args, **(kwargs or {}))
             if function not in lengths:
                 return result

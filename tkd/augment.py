@@ -110,3 +110,30 @@ def augment(
         for row in chosen.nonzero()[:, 0].tolist():
             mixed[row].add_(bank.samples[first[row] : first[row] + length], alpha=volume[row].item())
     return mixed.clamp_(-1.0, 1.0), shift_samples
+
+
+def mask_features(features: Tensor, *, max_frames: int, max_bands: int, masks: int = 2) -> Tensor:
+    """Features with stretches of time and bands of frequency set to zero (SpecAugment, Park et al. 2019, 1904.08779).
+
+    Draws from PyTorch's own random state, as dropout does.
+
+    Args:
+        features: normalised, so that zero is the mean; shape (batch, frames, bands).
+        max_frames: longest stretch.
+        max_bands: widest band.
+        masks: number of each kind.
+    """
+    batch, frames, bands = features.shape
+    kept = torch.ones_like(features)
+    for _ in range(masks):
+        kept = kept * _outside_a_stretch(batch, frames, max_frames)[:, :, None]
+        kept = kept * _outside_a_stretch(batch, bands, max_bands)[:, None, :]
+    return features * kept
+
+
+def _outside_a_stretch(batch: int, length: int, longest: int) -> Tensor:
+    """Shape (batch, length): 0 in one random stretch of at most `longest` a row, 1 elsewhere."""
+    size = torch.randint(0, longest + 1, (batch, 1))
+    first = (torch.rand(batch, 1) * (length - size + 1)).long()
+    place = torch.arange(length)[None, :]
+    return ((place < first) | (place >= first + size)).float()

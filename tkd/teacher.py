@@ -22,12 +22,15 @@ from torch import Tensor, nn
 
 from tkd.attention import rollout_first_row
 from tkd.audio.features import FEATURES, FrontEnd
+from tkd.augment import mask_features
 from tkd.errors import SettingsError, TeacherError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STEM_FEATURES = "teacher-log-mel"
+_STEM_FEATURES = "bcresnet"
+_MASK_FRAMES = 8
+_MASK_BANDS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +75,23 @@ class LogMelStem(nn.Module):
         self.front_end = FrontEnd(features)
         self.norm = nn.LayerNorm(features.channels)
         self.convolutions = nn.Sequential(
-            nn.Conv1d(features.channels, hidden, 3, stride=2, padding=1),
-            nn.GELU(),
-            nn.Conv1d(hidden, hidden, 3, stride=1, padding=1),
-            nn.GELU(),
+            *_convolution(features.channels, hidden, 5, stride=2),
+            *_convolution(hidden, hidden, 3, stride=1),
+            *_convolution(hidden, hidden, 3, stride=2),
         )
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """Maps of shape (batch, hidden, frames)."""
-        maps: Tensor = self.convolutions(self.norm(self.front_end(waveforms)).transpose(1, 2))
+        """Maps of shape (batch, hidden, frames); in training, stretches of time and of mel bands are masked."""
+        energies: Tensor = self.norm(self.front_end(waveforms))
+        if self.training:
+            energies = mask_features(energies, max_frames=_MASK_FRAMES, max_bands=_MASK_BANDS)
+        maps: Tensor = self.convolutions(energies.transpose(1, 2))
         return maps
+
+
+def _convolution(channels_in: int, channels_out: int, kernel_size: int, *, stride: int) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv1d(channels_in, channels_out, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+    return convolution, nn.BatchNorm1d(channels_out), nn.GELU()
 
 
 class Teacher(nn.Module):
