@@ -203,7 +203,7 @@ class FrontEnd(nn.Module):
 
     Filters come from librosa (HTK scale, no area normalisation), the DCT is orthonormal.
     Two departures from the TensorFlow originals (tcresnet-paper, kws-streaming and their kin):
-    TensorFlow's triangles are linear in mel and librosa's linear in Hz, up to 0.014 in the logarithm (mean 0.003);
+    TensorFlow's triangles are linear in mel, librosa's in Hz: up to 0.014 in the logarithm, 0.003 on average;
     and TensorFlow scales coefficient 0 by √2 more than an orthonormal DCT does.
     A student trained on either form learns the same things, but weights do not carry over from one to the other.
     The buffers follow from the configuration, so they are not part of the state dict.

@@ -36,7 +36,7 @@ def hum(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Float32:
     for harmonic in range(1, int(rng.integers(6, 15))):
         strength = rng.uniform(0.1, 1.0) / harmonic**0.7
         sound += strength * np.sin(2 * np.pi * mains_hz * harmonic * time_s + rng.uniform(0, 2 * np.pi))
-    return at_unit_rms(sound)
+    return at_unit_rms(without_rumble(sound, sample_rate_hz))
 
 
 def bursts(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Float32:
@@ -47,7 +47,7 @@ def bursts(rng: np.random.Generator, samples: int, sample_rate_hz: int) -> Float
         decay = np.exp(-np.arange(length) / (sample_rate_hz * rng.uniform(0.005, 0.06)))
         knock = _coloured(rng, max(length, 2), sample_rate_hz, slope=rng.uniform(0.0, 0.8))[:length]
         sound[start : start + length] += rng.uniform(0.5, 2.0) * decay * knock
-    return at_unit_rms(sound)
+    return at_unit_rms(without_rumble(sound, sample_rate_hz))
 
 
 NOISES: dict[str, Callable[[np.random.Generator, int, int], Float32]] = {
@@ -57,6 +57,13 @@ NOISES: dict[str, Callable[[np.random.Generator, int, int], Float32]] = {
     "hum": hum,
     "bursts": bursts,
 }
+
+
+def without_rumble(sound: npt.NDArray[np.floating], sample_rate_hz: int) -> npt.NDArray[np.float64]:
+    """A sound without anything below 30 Hz, so that every second of it has hardly any constant offset."""
+    spectrum = np.fft.rfft(sound)
+    spectrum[np.fft.rfftfreq(len(sound), 1 / sample_rate_hz) < 30.0] = 0
+    return np.fft.irfft(spectrum, len(sound))
 
 
 def at_unit_rms(sound: npt.NDArray[np.floating]) -> Float32:
@@ -78,9 +85,9 @@ def drifting_level(
 
 
 def _coloured(rng: np.random.Generator, samples: int, sample_rate_hz: int, slope: float) -> Float32:
-    """Gaussian noise whose amplitude falls as frequency^-slope above 40 Hz, and that has nothing at 0 Hz."""
+    """Gaussian noise whose amplitude falls as frequency^-slope above 40 Hz, and that has nothing below 30 Hz."""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequency_hz = np.fft.rfftfreq(samples, 1 / sample_rate_hz)
     spectrum *= np.maximum(frequency_hz, 40.0) ** -slope
-    spectrum[0] = 0
+    spectrum[frequency_hz < 30.0] = 0
     return at_unit_rms(np.fft.irfft(spectrum, samples))

@@ -18,7 +18,7 @@ from tkd.audio.wav import SAMPLE_RATE_HZ, Int16
 from tkd.data import espeak
 from tkd.data.espeak import Espeak, Voice
 from tkd.data.layout import SPLITS
-from tkd.data.noise import NOISES, Float32, at_unit_rms, drifting_level
+from tkd.data.noise import NOISES, Float32, at_unit_rms, drifting_level, without_rumble
 from tkd.data.speech_commands import CLIP_SAMPLES, noise_region
 from tkd.data.voices import BABBLE_WORDS, Speaker
 
@@ -80,7 +80,7 @@ def render_clip(engine: Espeak, utterance: Utterance, noises: Sequence[Float32],
     """One second of a word in noise, int16 of shape (16000,).
 
     Neither the edges, nor a constant offset, nor the level tells one class from another: the noise covers the whole
-    clip, the mean is removed and the level is random.
+    clip, the offset is that of the noise (as in the clips of silence, which are cut out of it), the level is random.
 
     Args:
         engine: espeak-ng, restarted before the first of a batch of clips that are always made together.
@@ -95,7 +95,7 @@ def render_clip(engine: Espeak, utterance: Utterance, noises: Sequence[Float32],
     start = int(rng.integers(0, CLIP_SAMPLES - len(word) + 1))
     clip[start : start + len(word)] = word
     clip += 10 ** (-rng.uniform(*levels.snr_db) / 20) * _mixed_noise(noises, rng)
-    return _to_int16(at_unit_rms(clip) * 10 ** (rng.uniform(*levels.level_dbfs) / 20))
+    return _to_int16(_scaled(clip) * 10 ** (rng.uniform(*levels.level_dbfs) / 20))
 
 
 def render_recording(
@@ -156,8 +156,14 @@ def _mixed_noise(noises: Sequence[Float32], rng: np.random.Generator) -> Float32
     for _ in range(int(rng.integers(1, 3))):
         noise = noises[int(rng.integers(len(noises)))]
         start = int(rng.integers(0, len(noise) - CLIP_SAMPLES + 1))
-        mixed += 10 ** (rng.uniform(-10, 0) / 20) * at_unit_rms(noise[start : start + CLIP_SAMPLES])
-    return at_unit_rms(mixed)
+        mixed += 10 ** (rng.uniform(-10, 0) / 20) * _scaled(noise[start : start + CLIP_SAMPLES])
+    return _scaled(mixed)
+
+
+def _scaled(sound: Float32) -> Float32:
+    """A sound at a root mean square of 1, its offset kept."""
+    scaled: Float32 = sound / np.sqrt(np.mean(np.square(sound)))
+    return scaled
 
 
 def _babble(
@@ -174,7 +180,7 @@ def _babble(
             phrase = at_unit_rms(trim(_speak(engine, text, speaker.voice)))[: samples - done]
             mixed[done : done + len(phrase)] += phrase
             done += len(phrase)
-    return at_unit_rms(mixed)
+    return at_unit_rms(without_rumble(mixed, SAMPLE_RATE_HZ))
 
 
 def _to_int16(sound: Float32) -> Int16:

@@ -12,6 +12,7 @@ from tkd.data.espeak import Espeak, Voice
 from tkd.data.layout import SPLITS, read_layout, speaker_of
 from tkd.data.noise import NOISES, at_unit_rms
 from tkd.data.render import RECORDINGS, Levels, Utterance, render_clip, trim
+from tkd.data.speech_commands import load_waveforms, open_speech_commands
 from tkd.data.synth import SynthSettings, is_made_already, make_corpus, make_plan
 from tkd.data.voices import ACCENTS, BABBLE_WORDS, FAMILIES, KEYWORDS, UNKNOWN_WORDS, make_speakers
 from tkd.errors import DataError, SettingsError
@@ -32,7 +33,7 @@ def test_two_jobs_make_the_same_bytes_as_one(spoken_corpus: Path, tmp_path: Path
     ] == []
 
 
-def test_every_clip_is_one_second_at_a_random_level_without_offset_or_clipping(spoken_corpus: Path) -> None:
+def test_every_clip_is_one_second_at_a_random_level_without_clipping(spoken_corpus: Path) -> None:
     sounds = np.stack(_sounds(spoken_corpus)).astype(np.float64) / 32_768
 
     level_dbfs = 10 * np.log10(np.square(sounds).mean(axis=1))
@@ -41,7 +42,20 @@ def test_every_clip_is_one_second_at_a_random_level_without_offset_or_clipping(s
     assert level_dbfs.max() < -17.9
     assert level_dbfs.std() > 2
     assert np.abs(sounds).max() < 0.98
-    assert np.abs(sounds.mean(axis=1)).max() < 1e-4
+
+
+def test_the_offset_of_a_clip_does_not_tell_silence_from_words(spoken_corpus: Path) -> None:
+    data = open_speech_commands(spoken_corpus)
+    loaded = load_waveforms(spoken_corpus, data.clips("train", silence_share=0.5))
+    offset = np.abs(loaded.waveforms.astype(np.float64).mean(axis=1)) / loaded.waveforms.std(axis=1)
+
+    quartiles = [
+        np.percentile(offset[is_silent], [25, 50, 75]) for is_silent in (loaded.labels == 0, loaded.labels != 0)
+    ]
+
+    assert offset.max() < 0.05
+    assert (quartiles[0] < 10 * quartiles[1]).all()
+    assert (quartiles[1] < 10 * quartiles[0]).all()
 
 
 def test_noise_covers_every_clip_from_edge_to_edge(spoken_corpus: Path) -> None:
