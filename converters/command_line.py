@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import os
 import sys
 import time
 import traceback
@@ -142,6 +143,12 @@ def did_you_mean(name: str, names: Iterable[str], what: str) -> str:
     near = difflib.get_close_matches(name, table, n=1, cutoff=0.4)
     guess = f" did you mean '{near[0]}'?" if near else ""
     return f"no {what} is called '{name}';{guess} known: {', '.join(table)}"
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which in a container can be fewer than the machine has."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 Advance = Callable[[int], None]

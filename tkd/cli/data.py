@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from converters.command_line import ExitCode, add_common_options, parser, progress, run
+from converters.command_line import ExitCode, add_common_options, available_cores, parser, progress, run
 from converters.files import write_text
 from tkd.data.check import CheckReport, Fault, check_data
 from tkd.data.layout import SPLITS, read_layout
@@ -48,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--seed", type=int, default=0, metavar="S", help="fixes every sample (default: %(default)s)")
     synth.add_argument("--snr-db", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
                        help="word to noise, each clip draws its own (default: 5 30)")  # fmt: skip
-    synth.add_argument("--jobs", type=int, default=_cores(), metavar="J", help="processes (default: %(default)s)")
+    synth.add_argument(
+        "--jobs", type=int, default=available_cores(), metavar="J", help="processes (default: %(default)s)"
+    )
     synth.add_argument("--force", action="store_true", default=False, help="replace what is in DIR")
     synth.add_argument("--json", metavar="PATH|-", default=None, help="write the manifest as JSON, - for stdout")
     synth.set_defaults(action=_synth)
@@ -151,12 +152,6 @@ def _write_json(target: str, content: object) -> None:
         sys.stdout.write(text)
     else:
         write_text(Path(target), text)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from converters.bundle import Bundle, write_bundle
 from converters.bundle_contents import BundleContents, EvaluationPack
@@ -30,6 +32,7 @@ from tkd.evaluate import Scores, predict, score
 from tkd.export.choose import Choice
 from tkd.export.material import Material
 from tkd.provenance import git_state, tool_versions
+from tkd.students import Student
 
 _TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "numpy", "librosa")
 _GOLDEN_CLIPS = 4
@@ -99,6 +102,9 @@ def export_student(
         BundleError: something stands in the way of a bundle.
     """
     student = load_student(choice.checkpoint)
+    plain = predict(student, material.test.inputs)
+    scale = _input_scale(student, material)
+    material = material.scaled(scale)
     inputs = material.test.inputs.numpy()
     conversion = convert(
         ConversionRequest(
@@ -112,13 +118,24 @@ def export_student(
         )
     )
     files = [conversion.float32] + ([conversion.int8] if conversion.int8 else [])
-    logits = {"torch": predict(student, material.test.inputs), "onnx": run_onnx(conversion.onnx, inputs)}
+    logits = {"torch": plain, "onnx": run_onnx(conversion.onnx, inputs)}
     logits |= {file.precision: TfliteModel(file.content).run(inputs) for file in files}
     stages = tuple(_stage(name, values, material, choice.checkpoint.spec.labels) for name, values in logits.items())
     _check_accuracy(stages, gates.max_accuracy_drop)
     contents = [_contents(file, choice, material, conversion, stages) for file in files]
     bundles = tuple(write_bundle(output / each.name, each, force=force) for each in contents)
     return Export(bundles=bundles, conversion=conversion, stages=stages, material=material)
+
+
+def _input_scale(student: Student, material: Material) -> Tensor:
+    """What features are divided by before the model gets them, shape (channels,): the size of each channel.
+
+    Ones where the student's first layer cannot absorb it.
+    """
+    size = material.calibration.inputs.abs().amax(dim=(0, 1)).clamp_min(1e-6)
+    # Rounded to what `model.json` holds, so that a reader of that file computes the same.
+    size = torch.tensor([round(value, 9) for value in size.tolist()])
+    return size if student.absorb_input_scale(size) else torch.ones_like(size)
 
 
 def accuracy_table(stages: tuple[Stage, ...]) -> dict[str, Any]:
@@ -173,7 +190,11 @@ def _contents(
         inputs=(file.input,),
         outputs=(file.output,),
         labels=spec.labels,
-        front_end={"in_graph": False, **FeatureConfig.from_dict(spec.features).to_dict()},
+        front_end={
+            "in_graph": False,
+            **FeatureConfig.from_dict(spec.features).to_dict(),
+            "channel_scale": [round(value, 9) for value in material.channel_scale.tolist()],
+        },
         ops=_ops(file, conversion),
         parity=report_document(conversion)["parity"],
         accuracy=accuracy,

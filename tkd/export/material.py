@@ -6,6 +6,7 @@ Tested in `tests/tkd/export/test_material.py`.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from converters.command_line import available_cores
 from tkd.audio.features import FeatureConfig, FrontEnd
 from tkd.checkpoint import CheckpointSpec
 from tkd.data.speech_commands import Clip, LoadedClips, load_waveforms, open_speech_commands
@@ -57,12 +59,23 @@ class Material:
         test: the whole test split.
         pack: places in `test` of the evaluation pack, stratified.
         description: the data set, as in a checkpoint.
+        channel_scale: what the features were divided by, shape (channels,); ones at first.
     """
 
     calibration: Split
     test: Split
     pack: tuple[int, ...]
     description: dict[str, Any]
+    channel_scale: Tensor
+
+    def scaled(self, channel_scale: Tensor) -> Material:
+        """The same clips with every feature channel divided by its own number, shape (channels,)."""
+        return dataclasses.replace(
+            self,
+            calibration=dataclasses.replace(self.calibration, inputs=self.calibration.inputs / channel_scale),
+            test=dataclasses.replace(self.test, inputs=self.test.inputs / channel_scale),
+            channel_scale=self.channel_scale * channel_scale,
+        )
 
     def calibration_record(self) -> dict[str, Any]:
         """What a bundle says of its calibration: data set, split, number and hash of the clips, and their names."""
@@ -142,6 +155,7 @@ def load_material(
         test=test,
         pack=stratified(test.labels.tolist(), amounts.pack, amounts.seed),
         description=describe_data(data_set, config),
+        channel_scale=torch.ones(features.channels),
     )
 
 
@@ -183,5 +197,5 @@ def _spoken_anew(seed: int, display: Display) -> Path:
     folder = cache / f"spoken-{_SPOKEN_CLIPS}-seed{seed}"
     if not is_made_already(folder, settings, force=False):
         with display(f"speaking a synthetic corpus into {folder}", settings.clips) as advance:
-            make_corpus(folder, settings, jobs=max(1, os.cpu_count() or 1), advance=advance)
+            make_corpus(folder, settings, jobs=available_cores(), advance=advance)
     return folder

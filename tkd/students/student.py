@@ -33,6 +33,21 @@ class Student(nn.Module, ABC):
     def head(self, contexts: Tensor) -> Tensor:
         """Logits, shape (batch, classes), from contexts of shape (batch, time, context_channels)."""
 
+    def absorb_input_scale(self, scale: Tensor) -> bool:
+        """Changes the first layer so that features divided by `scale` give the logits that features gave before.
+
+        An int8 input has one step size for all channels; features whose channels differ in size lose their small
+        ones in it. Dividing each channel by its own size first costs nothing where the first layer can absorb it.
+
+        Args:
+            scale: one positive number a feature channel, shape (channels,).
+
+        Returns:
+            Whether that was done; False where the first layer shares its weights among channels.
+        """
+        del scale
+        return False
+
     def forward(self, features: Tensor) -> Tensor:
         """Logits, shape (batch, classes), of features of shape (batch, frames, channels)."""
         return self.head(self.contexts(features))

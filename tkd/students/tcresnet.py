@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -98,6 +99,12 @@ class TcResNet(Student):
         """The map before global average pooling; time is an eighth of the frames, rounded up."""
         maps: Tensor = self.blocks(F.relu(self.stem(features.transpose(1, 2))))
         return maps.transpose(1, 2)
+
+    def absorb_input_scale(self, scale: Tensor) -> bool:
+        """Multiplies the first convolution's weights: zeros of its padding stay zeros."""
+        with torch.no_grad():
+            self.stem[0].weight.mul_(scale[None, :, None])  # type: ignore[operator]
+        return True
 
     def head(self, contexts: Tensor) -> Tensor:
         """Logits of the contexts' mean over time."""

@@ -34,7 +34,7 @@ from tkd.teacher import Teacher, build_teacher, rebuild_teacher
 from tkd.train.attention_cache import cached_attention
 from tkd.train.batches import Batches, mix_seeds
 from tkd.train.config import FitConfig, TrainConfig
-from tkd.train.corpus import Corpus, Display, load_corpus
+from tkd.train.corpus import Corpus, Display
 from tkd.train.fit import Fitted, Objective, Place, fit
 from tkd.train.log import RunLog
 from tkd.train.objectives import Held, Lesson, StudentObjective, TeacherObjective
@@ -96,9 +96,8 @@ class Stages:
     log: RunLog
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def run(self) -> RunResult:
+    def run(self, corpus: Corpus) -> RunResult:
         """Every stage that is not on disk yet, then `run.json`."""
-        corpus = self._timed("data", lambda: load_corpus(self.config.data, self.display))
         spec = find_student(self.config.student.name)
         front_end = FrontEnd(find_features(self.config.student.features or spec.features))
         taught = self._teach(corpus) if self.config.needs_teacher else Taught()

@@ -1,0 +1,30 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from converters.command_line import Advance
+from tkd.distill import DistillConfig
+from tkd.teacher import TeacherConfig
+from tkd.train.config import DataConfig, FitConfig, StudentConfig, TrainConfig
+
+
+@contextmanager
+def silent(_title: str, _total: int) -> Iterator[Advance]:
+    """A display that shows nothing."""
+    yield lambda _steps: None
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path, spoken_corpus: Path) -> TrainConfig:
+    """A whole run in seconds: a tiny teacher, TC-ResNet8 without and with it, a few steps each."""
+    return TrainConfig(
+        run=str(tmp_path / "runs" / "tiny"),
+        data=DataConfig(folder=str(spoken_corpus)),
+        student=StudentConfig(name="tcresnet8"),
+        student_fit=FitConfig(steps=6, batch_size=16, validate_every=3),
+        teacher=TeacherConfig(layers=2, hidden=32, heads=2, feed_forward=64),
+        teacher_fit=FitConfig(steps=4, batch_size=16, validate_every=2),
+        distill=DistillConfig(lambdas=(0.0, 0.5)),
+    )

@@ -1,0 +1,116 @@
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from converters.command_line import Advance
+from tests.tkd.train.conftest import silent
+from tkd.checkpoint import load_student, read_checkpoint
+from tkd.errors import CheckpointError, DataError, SettingsError
+from tkd.train.config import TrainConfig
+from tkd.train.record import newest_run, read_run
+from tkd.train.run import run_training
+
+
+@contextmanager
+def interrupting(title: str, total: int) -> Iterator[Advance]:
+    """A display whose user presses Ctrl-C after the fourth step of the distilled student."""
+    seen = 0
+
+    def advance(steps: int) -> None:
+        nonlocal seen
+        seen += steps
+        if title == "student-lambda-0.5" and seen == 4:
+            raise KeyboardInterrupt
+
+    yield advance
+
+
+def test_a_run_leaves_a_teacher_its_attention_every_student_and_a_record(tiny_config: TrainConfig) -> None:
+    result = run_training(tiny_config, silent)
+    folder = Path(tiny_config.run)
+    assert {path.name for path in folder.iterdir()} == {
+        "attention", "config.json", "log.jsonl", "run.json", "student-lambda-0.5.safetensors",
+        "student-lambda-0.safetensors", "student.safetensors", "teacher.safetensors", "tensorboard",
+    }  # fmt: skip
+    assert [arm.weight for arm in result.arms] == [0.0, 0.5]
+    assert result.chosen.validation == max(arm.validation for arm in result.arms)
+    assert read_run(folder) == result == newest_run(folder.parent, "tcresnet8")
+
+
+def test_the_students_checkpoint_says_where_it_comes_from(tiny_config: TrainConfig) -> None:
+    run_training(tiny_config, silent)
+    folder = Path(tiny_config.run)
+    plain, distilled = (read_checkpoint(folder / f"student-lambda-{weight}.safetensors") for weight in ("0", "0.5"))
+    assert plain.spec.synthetic
+    assert plain.spec.parents == {"lambda": 0.0, "teacher_sha256": None}
+    assert distilled.spec.parents["teacher_sha256"] == read_checkpoint(folder / "teacher.safetensors").sha256
+    assert distilled.spec.data["silence"] == "noise"
+    assert "query.query" not in distilled.state
+    assert load_student(distilled)(torch.zeros(1, 98, 40)).shape == (1, 12)
+
+
+def test_an_interrupted_run_resumes_to_the_same_students(tiny_config: TrainConfig, tmp_path: Path) -> None:
+    unbroken = replace(tiny_config, run=str(tmp_path / "runs" / "unbroken"))
+    run_training(unbroken, silent)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(tiny_config, interrupting)
+    assert not (Path(tiny_config.run) / "run.json").exists()
+    run_training(tiny_config, silent, resume=True)
+    for name in ("student-lambda-0.safetensors", "student-lambda-0.5.safetensors", "teacher.safetensors"):
+        expected = read_checkpoint(Path(unbroken.run) / name).state
+        resumed = read_checkpoint(Path(tiny_config.run) / name).state
+        assert all(torch.equal(resumed[key], expected[key]) for key in expected)
+
+
+def test_a_completed_run_is_recalled_not_repeated(tiny_config: TrainConfig) -> None:
+    first = run_training(tiny_config, silent)
+    assert run_training(tiny_config, silent, resume=True).document == first.document
+
+
+def test_a_folder_that_holds_a_run_is_never_written_over_unasked(tiny_config: TrainConfig) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_training(tiny_config, interrupting)
+    with pytest.raises(SettingsError, match="holds an unfinished run; --resume continues it, --restart deletes it"):
+        run_training(tiny_config, silent)
+
+
+def test_a_resume_with_changed_settings_is_refused(tiny_config: TrainConfig) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_training(tiny_config, interrupting)
+    with pytest.raises(CheckpointError, match="holds an unfinished run of other settings"):
+        run_training(replace(tiny_config, seed=2), silent, resume=True)
+
+
+def test_a_restart_deletes_only_a_folder_that_is_a_runs(tiny_config: TrainConfig) -> None:
+    folder = Path(tiny_config.run)
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(SettingsError, match="is not empty and not the folder of a run"):
+        run_training(tiny_config, silent, restart=True)
+    assert (folder / "thesis.txt").read_text() == "mine"
+
+
+def test_a_missing_data_set_leaves_no_half_run_that_blocks_the_next(tiny_config: TrainConfig, tmp_path: Path) -> None:
+    broken = replace(tiny_config, data=replace(tiny_config.data, folder=str(tmp_path / "nowhere")))
+    with pytest.raises(DataError, match="nowhere"):
+        run_training(broken, silent)
+    assert not Path(tiny_config.run).exists()
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"format": "tkd.run/9"}'])
+def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"run\.json"):
+        read_run(tmp_path)
+
+
+def test_the_log_holds_one_json_object_a_line(tiny_config: TrainConfig) -> None:
+    run_training(tiny_config, silent)
+    lines = (Path(tiny_config.run) / "log.jsonl").read_text().splitlines()
+    stages = {json.loads(line)["stage"] for line in lines}
+    assert stages == {"teacher", "student-lambda-0", "student-lambda-0.5"}
