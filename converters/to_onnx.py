@@ -120,7 +120,7 @@ def _recorded_faithfully() -> Iterator[None]:
         def __torch_function__(
             self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
-            if function is torch.Tensor.__bool__ and torch.onnx.is_in_onnx_export():
+            if function is torch.Tensor.__bool__ and torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
                 place = traceback.extract_stack(limit=2)[0]
                 raise ConversionError(
                     f"{place.filename}, line {place.lineno} decides from the value of a tensor; "
