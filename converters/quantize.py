@@ -143,15 +143,21 @@ def _free_inputs(model: Model, operator: Operator) -> list[str]:
 
 
 def _with_rescaling(model: Model, ranges: Mapping[str, Range]) -> tuple[Model, dict[str, Range]]:
-    """The model with a QUANTIZE between an output of fixed scale and an operator that joins it with other tensors."""
-    fixed = {operator.outputs[0] for operator in model.operators if OPERATORS[operator.code].rule in _FIXED}
+    """The model with a QUANTIZE wherever a tensor of fixed scale is joined with others at one scale.
+
+    LOGISTIC ─► RESHAPE ─► CONCATENATION        LOGISTIC ─► RESHAPE ─► QUANTIZE ─► CONCATENATION
+    """
+    fixed: set[str] = set()
     tensors, spans = dict(model.tensors), dict(ranges)
     operators: list[Operator] = []
     for operator in model.operators:
-        joins = OPERATORS[operator.code].rule is Int8Rule.SAME_SCALE and len(_free_inputs(model, operator)) > 1
+        rule = OPERATORS[operator.code].rule
         inputs = list(operator.inputs)
-        for place, name in enumerate(inputs if joins else []):
-            if name in fixed:
+        joined = _free_inputs(model, operator) if rule is Int8Rule.SAME_SCALE else []
+        if rule in _FIXED or (len(joined) == 1 and joined[0] in fixed):
+            fixed.add(operator.outputs[0])
+        for place, name in enumerate(inputs):
+            if len(joined) > 1 and name in fixed:
                 rescaled = f"{name}/rescaled_{len(operators)}"
                 tensors[rescaled], spans[rescaled] = replace(tensors[name], name=rescaled), spans[name]
                 operators.append(Operator(code="QUANTIZE", inputs=(name,), outputs=(rescaled,)))

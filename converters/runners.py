@@ -6,6 +6,7 @@ One example at a time, one thread, as on the phone. Outputs are float32: integer
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,17 +35,29 @@ def run_torch(module: torch.nn.Module, inputs: Array) -> Floats:
     """
     import torch
 
-    was_training, threads = module.training, torch.get_num_threads()
+    with evaluating(module):
+        return np.concatenate([module(torch.from_numpy(example)).numpy() for example in _examples(inputs)])
+
+
+@contextmanager
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """Inside the block, the module is in evaluation mode, without gradients, on one thread; then all is put back.
+
+    One example is too little work to share: on a busy machine, threads that wait for each other cost a hundredfold.
+    """
+    import torch
+
+    modes = [(part, part.training) for part in module.modules()]
+    threads = torch.get_num_threads()
     module.eval()
-    # One example is too little work to share: on a busy machine, threads that wait for each other cost a hundredfold.
     torch.set_num_threads(1)
     try:
         with torch.no_grad():
-            outputs = [module(torch.from_numpy(example)).numpy() for example in _examples(inputs)]
+            yield
     finally:
         torch.set_num_threads(threads)
-        module.train(was_training)
-    return np.concatenate(outputs)
+        for part, was_training in modes:
+            part.training = was_training
 
 
 def run_onnx(content: bytes, inputs: Array) -> Floats:

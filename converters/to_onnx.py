@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from converters.errors import ConversionError
+from converters.runners import evaluating
 
 if TYPE_CHECKING:
     import torch
@@ -47,32 +48,27 @@ def to_onnx(
     parameter = next(iter(module.parameters()), None)
     if parameter is not None and parameter.device.type != "cpu":
         raise ConversionError(f"the module is on {parameter.device}; move it first: module.cpu()")
-    was_training, threads = module.training, torch.get_num_threads()
-    module.eval()
-    torch.set_num_threads(1)  # one example is too little to share; on a busy machine threads only wait for each other
     written = io.BytesIO()
     try:
-        _check_output(module, example)
-        with torch.no_grad(), _recorded_faithfully(), warnings.catch_warnings():
+        with evaluating(module), warnings.catch_warnings():
+            _check_output(module, example)
             # The exporter warns that it is the older one and that lengths are recorded as they are. Both are meant.
             warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module,
-                (example,),
-                written,  # type: ignore[arg-type]  # a stream is fine with this exporter
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=[input_name],
-                output_names=[output_name],
-            )
+            with _recorded_faithfully():
+                torch.onnx.export(
+                    module,
+                    (example,),
+                    written,  # type: ignore[arg-type]  # a stream is fine with this exporter
+                    dynamo=False,
+                    opset_version=OPSET,
+                    input_names=[input_name],
+                    output_names=[output_name],
+                )
     except (RuntimeError, ValueError, TypeError, IndexError) as cause:
         shape = tuple(example.shape)
         raise ConversionError(
             f"{type(module).__name__} has no ONNX form for an input of shape {shape}: {cause}"
         ) from cause
-    finally:
-        torch.set_num_threads(threads)
-        module.train(was_training)
     return read_model(written.getvalue())
 
 
@@ -95,8 +91,7 @@ def read_model(content: bytes) -> onnx.ModelProto:
 def _check_output(module: torch.nn.Module, example: torch.Tensor) -> None:
     import torch
 
-    with torch.no_grad():
-        output = module(example)
+    output = module(example)
     if not isinstance(output, torch.Tensor):
         raise ConversionError(
             f"{type(module).__name__} returns {type(output).__name__}; a convertible module returns one tensor: "
@@ -121,7 +116,7 @@ def _recorded_faithfully() -> Iterator[None]:
         def __torch_function__(
             self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
-            if function is torch.Tensor.__bool__ and torch.onnx.is_in_onnx_export():
+            if function is torch.Tensor.__bool__ and torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
                 place = traceback.extract_stack(limit=2)[0]
                 # The exporter reads its own constants (dropout's flag, for one): that is no branch of the network.
                 if "torch/onnx/" not in place.filename.replace(os.sep, "/"):

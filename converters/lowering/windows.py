@@ -12,6 +12,7 @@ from converters.lowering.builder import Builder
 from converters.lowering.layout import CHANNELS_LAST, Layout, shape_in
 from converters.lowering.padding import Window, window_of
 from converters.lowering.records import Array
+from converters.lowering.shapes import lower_global_average_pool
 
 
 def lower_conv(builder: Builder, node: Node) -> None:
@@ -41,10 +42,16 @@ def lower_conv(builder: Builder, node: Node) -> None:
 
 
 def lower_average_pool(builder: Builder, node: Node) -> None:
-    """AveragePool; zeros that count in the mean are written out by PAD, those that do not are TFLite's own SAME."""
+    """AveragePool; zeros that count in the mean are written out by PAD, those that do not are TFLite's own SAME.
+
+    A window over the whole map is a mean, whose int8 form may choose its own scale.
+    """
     layout = _channels_last(builder, node)
     window = _pool_window(builder, node)
     lengths = builder.shape(node.inputs[0])[2:]
+    if window.kernel == lengths and not window.is_padded:
+        lower_global_average_pool(builder, node)
+        return
     if not window.is_padded or node.attributes.get("count_include_pad", 0):
         source, rule = _padded(builder, node, layout, window, may_be_same=False)
     elif window.is_same(lengths):

@@ -90,6 +90,7 @@ def test_a_matrix_has_one_scale_and_a_convolution_one_for_each_channel():
 
 def test_a_fixed_scale_is_rescaled_before_it_is_joined_with_others():
     assert 1 == int8("concat with a sigmoid").counts()["QUANTIZE"]
+    assert 1 == int8("concat with a sigmoid in another layout").counts()["QUANTIZE"]
     assert "QUANTIZE" not in int8("concat of channels").counts()
 
 

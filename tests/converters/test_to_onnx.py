@@ -47,9 +47,10 @@ def test_a_branch_by_length_is_no_branch_by_value():
 
 
 def test_training_flag_and_thread_count_are_put_back():
-    module, threads = nn.Linear(3, 2).train(), torch.get_num_threads()
+    module, threads = nn.Sequential(nn.Linear(3, 2), nn.Dropout()).train(), torch.get_num_threads()
+    module[1].eval()
     to_onnx(module, torch.zeros(1, 3))
-    assert module.training
+    assert [True, True, False] == [part.training for part in module.modules()]
     assert threads == torch.get_num_threads()
 
 

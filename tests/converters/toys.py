@@ -150,6 +150,7 @@ TOYS: dict[str, tuple[str, tuple[int, ...], Callable[[], nn.Module]]] = {
         lambda: nn.Sequential(nn.Conv2d(4, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)),
     ),
     "average pool": ("AveragePool", MAP_2D, lambda: nn.AvgPool2d((3, 2), stride=2)),
+    "average pool of the whole map": ("AveragePool", MAP_2D, lambda: nn.AvgPool2d((10, 7))),
     "average pool over time, zeros counted": ("AveragePool", MAP_1D, lambda: nn.AvgPool1d(3, stride=2, padding=1)),
     "average pool, zeros left out": (
         "AveragePool",
@@ -177,6 +178,14 @@ TOYS: dict[str, tuple[str, tuple[int, ...], Callable[[], nn.Module]]] = {
         "Concat",
         MAP_1D,
         lambda: Toy(lambda x, conv: torch.cat([torch.sigmoid(conv(x)), x], dim=2), conv=nn.Conv1d(6, 6, 3)),
+    ),
+    "concat with a sigmoid in another layout": (
+        "Concat",
+        MAP_1D,
+        lambda: Toy(
+            lambda x, linear: torch.cat([torch.sigmoid(x).transpose(1, 2), linear(x.transpose(1, 2))], dim=2),
+            linear=nn.Linear(6, 4),
+        ),
     ),
     "relu": ("Relu", MAP_1D, nn.ReLU),
     "relu read twice": (
