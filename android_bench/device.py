@@ -109,7 +109,9 @@ class HostDevice(Device):
             try:
                 stdout, stderr = process.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired as cause:
-                raise DeviceError(f"{' '.join(command[:3])} … took longer than {timeout_s:g} s and was ended") from cause
+                raise DeviceError(
+                    f"{' '.join(command[:3])} … took longer than {timeout_s:g} s and was ended"
+                ) from cause
             finally:
                 # Also on Ctrl-C: nothing that was started here outlives this call.
                 _end_group(process)

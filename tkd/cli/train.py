@@ -84,7 +84,7 @@ def _print_result(result: RunResult) -> None:
         low, high = test["interval_95"]
         interval = f"{100 * low:.1f} – {100 * high:.1f}"
         table.add_row(what, weight, f"{100 * validation:.1f}", f"{100 * test['accuracy']:.1f}", interval, note)
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     kind = "SYNTHETIC speech" if data["synthetic"] else "recorded speech"
     counts = ", ".join(f"{count} {split}" for split, count in data["clips"].items())

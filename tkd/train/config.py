@@ -10,10 +10,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tkd.audio.features import find_features
 from tkd.augment import AugmentConfig
 from tkd.distill import DistillConfig
 from tkd.errors import SettingsError
 from tkd.settings import to_table
+from tkd.students import find_student
 from tkd.teacher import TeacherConfig
 
 
@@ -81,6 +83,11 @@ class StudentConfig:
 
     name: str
     features: str = ""
+
+    def __post_init__(self) -> None:
+        find_student(self.name)
+        if self.features:
+            find_features(self.features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
