@@ -34,24 +34,34 @@ def _command(argv: Sequence[str]) -> int:
     from tkd.scoring.summary import evaluate, to_document
     from tkd.scoring.text import render
 
+    if options.output:
+        # Before the work, so that a missing matplotlib is known at once.
+        from tkd.scoring.plots import draw_confusion, draw_roc
+
     def display(title: str, total: int) -> Any:
         return progress(title, total, quiet=options.quiet)
 
     labels = _read_labels(options.labels) if options.labels else ()
     models = open_models(options.models, features=options.features, labels=labels)
     clips = choose_clips(models, options.data, options.split, options.silence, display)
-    evaluation = evaluate(models, logits_of(models, clips, display), clips, options.false_alarm_rate)
+    logits = logits_of(models, clips, display)
+    evaluation = evaluate(models, logits, clips, options.false_alarm_rate, are_runs=options.runs)
     text = json.dumps(to_document(evaluation), indent=1, allow_nan=False) + "\n"
-    if options.json == "-":
-        sys.stdout.write(text)
-    else:
-        if options.json:
-            write_text(Path(options.json), text)
-        console = Console(highlight=False, soft_wrap=False)
-        for part in render(evaluation, verbose=options.verbose):
-            console.print(part)
+    # Files first: a reader that closes our output (`| head`) must not cost them.
     if options.output:
         write_text(options.output / "scores.json", text)
+        draw_confusion(evaluation, options.output / "confusion.png")
+        draw_roc(evaluation, options.output / "roc.png")
+    if options.json == "-":
+        sys.stdout.write(text)
+        return ExitCode.GOOD
+    if options.json:
+        write_text(Path(options.json), text)
+    console = Console(highlight=False)
+    for part in render(evaluation, verbose=options.verbose):
+        console.print(part)
+    if options.output:
+        console.print(f"wrote {options.output}/scores.json, confusion.png, roc.png")
     return ExitCode.GOOD
 
 
@@ -82,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         "--false-alarm-rate", type=_rate, default=0.01, metavar="RATE",
         help="false rejects are read at this rate of false alarms, in (0, 1) (0.01)",
     )  # fmt: skip
+    made.add_argument("--runs", action="store_true", help="the models are runs of one network: average them too")
     made.add_argument("--json", metavar="PATH|-", help="write the result as JSON")
     made.add_argument("--output", type=Path, metavar="DIR", help="write scores.json, confusion.png and roc.png there")
     return made

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tkd.audio.features import FeatureConfig, FrontEnd
 from tkd.data.layout import NOISE_FOLDER, speaker_of
-from tkd.data.speech_commands import SILENCE, load_waveforms, open_speech_commands
+from tkd.data.speech_commands import SILENCE, SilenceKind, load_waveforms, open_speech_commands
 from tkd.errors import SettingsError
 from tkd.export.material import find_data
 from tkd.scoring.models import Model
@@ -65,7 +65,7 @@ class ClipSet:
 
 
 def choose_clips(
-    models: Sequence[Model], data: Path | None, split: str | None, silence: str | None, display: Display
+    models: Sequence[Model], data: Path | None, split: str | None, silence: SilenceKind | None, display: Display
 ) -> ClipSet:
     """The clips for a call: the named data, else the bundles' common pack, else the data of the first checkpoint.
 
@@ -145,11 +145,16 @@ def _packed(models: Sequence[Model]) -> ClipSet:
     )
 
 
-def _loaded(models: Sequence[Model], folder: Path, split: str, silence: str | None, display: Display) -> ClipSet:
+def _loaded(
+    models: Sequence[Model], folder: Path, split: str, silence: SilenceKind | None, display: Display
+) -> ClipSet:
     known = models[0].trained_on
-    told = {"silence": silence or known.get("silence"), "seed": known.get("seed")}
+    usual = DataConfig(folder=str(folder))
+    seed = known.get("seed")
     config = dataclasses.replace(
-        DataConfig(folder=str(folder)), **{key: value for key, value in told.items() if value is not None}
+        usual,
+        silence=silence or known.get("silence") or usual.silence,
+        seed=usual.seed if seed is None else int(seed),
     )
     data_set = open_speech_commands(folder)
     drawn = data_set.clips(split, config.seed, silence=config.silence, labels=models[0].labels)

@@ -42,13 +42,13 @@ class Roc:
         heights = (self.false_reject[1:] + self.false_reject[:-1]) / 2
         return float(np.diff(self.false_alarm) @ heights)
 
-    def false_reject_at(self, false_alarm_rate: float) -> float:
-        """The lowest false-reject rate of a threshold that keeps false alarms at or below a rate in [0, 1].
+    def false_reject_at(self, false_alarm_rates: Floats) -> Floats:
+        """The lowest false-reject rate of a threshold that keeps false alarms at or below each rate in [0, 1].
 
-        Only thresholds that exist count: nothing is interpolated.
+        Only thresholds that exist count: nothing is interpolated. Shape as given.
         """
-        allowed = np.searchsorted(self.false_alarm, false_alarm_rate, side="right")
-        return float(self.false_reject[allowed - 1])
+        allowed = np.searchsorted(self.false_alarm, false_alarm_rates, side="right")
+        return np.asarray(self.false_reject[allowed - 1])
 
 
 def one_hot(labels: NDArray[np.int64], classes: int) -> NDArray[np.bool_]:
@@ -91,13 +91,15 @@ def roc(scores: Floats, truth: NDArray[np.bool_]) -> Roc:
 def vertical_average(curves: Sequence[Roc], false_alarm: Floats) -> Roc:
     """The mean false-reject rate of several runs at each of the given false-alarm rates (ascending, in [0, 1]).
 
+    It is for drawing: the area under the average of the whole curves is the mean of their areas.
+
     Raises:
         ValueError: there are no curves.
     """
     if not curves:
         raise ValueError("expected at least one curve, saw none")
-    rejects = [[curve.false_reject_at(rate) for rate in false_alarm] for curve in curves]
-    return Roc(false_alarm=np.asarray(false_alarm, np.float64), false_reject=np.mean(rejects, axis=0))
+    rejects = np.stack([curve.false_reject_at(false_alarm) for curve in curves])
+    return Roc(false_alarm=false_alarm, false_reject=rejects.mean(axis=0))
 
 
 def mean_average_precision(scores: Floats, truth: NDArray[np.bool_]) -> tuple[float, int]:

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tkd.errors import SettingsError
 from tkd.evaluate import Scores, score
 from tkd.provenance import git_state, tool_versions
 from tkd.scoring.bootstrap import CONFIDENCE, RESAMPLES, SEED, Comparison, Interval, compare, interval_by_group
 from tkd.scoring.clips import ClipSet
-from tkd.scoring.detection import Roc, log_posteriors, one_hot, roc
+from tkd.scoring.detection import Roc, log_posteriors, one_hot, roc, vertical_average
 from tkd.scoring.models import Model
 
 FORMAT = "tkd.scores/1"
-# False-alarm rates that the curve is written at; the false-reject rates between them are in the predictions' reach.
+# False-alarm rates that a curve is written at: zero, then twenty a decade.
 CURVE_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 81)])
 _TOOLS = ("torch", "onnxruntime", "ai-edge-litert", "numpy", "scipy")
 
@@ -57,6 +58,23 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Average:
+    """Several runs of one network, as papers report them.
+
+    Attributes:
+        accuracy: mean over runs, in [0, 1].
+        deviation: sample standard deviation of the accuracies over runs.
+        area: mean area over runs, which is the area of the vertical average.
+        roc: the vertical average at `CURVE_GRID`.
+    """
+
+    accuracy: float
+    deviation: float
+    area: float
+    roc: Roc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
     """What one call of `tkd-eval` found.
 
@@ -65,12 +83,14 @@ class Evaluation:
         summaries: one a model, in the order of the call.
         comparisons: each later model against the first.
         false_alarm_rate: what false rejects were read at.
+        average: what the models have in common when they are runs of one network; None when they are not.
     """
 
     clips: ClipSet
     summaries: tuple[Summary, ...]
     comparisons: tuple[Comparison, ...]
     false_alarm_rate: float
+    average: Average | None
 
     @property
     def synthetic(self) -> bool:
@@ -80,7 +100,12 @@ class Evaluation:
 
 
 def evaluate(
-    models: Sequence[Model], logits: Sequence[np.ndarray], clips: ClipSet, false_alarm_rate: float
+    models: Sequence[Model],
+    logits: Sequence[np.ndarray],
+    clips: ClipSet,
+    false_alarm_rate: float,
+    *,
+    are_runs: bool = False,
 ) -> Evaluation:
     """Scores of each model and comparisons with the first.
 
@@ -89,7 +114,13 @@ def evaluate(
         logits: of each model, shape (clips, classes).
         clips: what they were computed on.
         false_alarm_rate: in [0, 1].
+        are_runs: the models are runs of one network, and are averaged too.
+
+    Raises:
+        SettingsError: a single run cannot be averaged.
     """
+    if are_runs and len(models) < 2:
+        raise SettingsError("there is one model; expected two or more runs to average")
     summaries = tuple(
         summarise(model, values, clips, false_alarm_rate) for model, values in zip(models, logits, strict=True)
     )
@@ -99,6 +130,7 @@ def evaluate(
         summaries=summaries,
         comparisons=tuple(compare(candidate, right[0], clips.speakers) for candidate in right[1:]),
         false_alarm_rate=false_alarm_rate,
+        average=_average(summaries) if are_runs else None,
     )
 
 
@@ -117,7 +149,7 @@ def summarise(model: Model, logits: np.ndarray, clips: ClipSet, false_alarm_rate
         predicted=predicted,
         confusion=confusion,
         roc=curve,
-        false_reject_rate=curve.false_reject_at(false_alarm_rate),
+        false_reject_rate=float(curve.false_reject_at(np.array(false_alarm_rate))),
     )
 
 
@@ -154,6 +186,7 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
             }
             for summary, comparison in zip(evaluation.summaries[1:], evaluation.comparisons, strict=True)
         ],
+        "average": _of_average(evaluation.average) if evaluation.average else None,
         "ids": list(clips.ids),
         "expected": clips.labels.tolist(),
         "tools": tool_versions(_TOOLS),
@@ -176,10 +209,34 @@ def _of_summary(summary: Summary) -> dict[str, Any]:
         "undefined": summary.undefined,
         "roc": {
             "area": summary.roc.area,
-            "false_alarm": [round(float(rate), 8) for rate in CURVE_GRID],
-            "false_reject": [round(summary.roc.false_reject_at(rate), 8) for rate in CURVE_GRID],
+            **_curve(summary.roc),
         },
         "false_reject_rate": summary.false_reject_rate,
         "confusion": summary.confusion.tolist(),
         "predicted": summary.predicted.tolist(),
+    }
+
+
+def _average(summaries: Sequence[Summary]) -> Average:
+    accuracies = [summary.scores.accuracy for summary in summaries]
+    return Average(
+        accuracy=float(np.mean(accuracies)),
+        deviation=float(np.std(accuracies, ddof=1)),
+        area=float(np.mean([summary.roc.area for summary in summaries])),
+        roc=vertical_average([summary.roc for summary in summaries], CURVE_GRID),
+    )
+
+
+def _of_average(average: Average) -> dict[str, Any]:
+    return {
+        "accuracy": average.accuracy,
+        "deviation": average.deviation,
+        "roc": {"area": average.area, **_curve(average.roc)},
+    }
+
+
+def _curve(curve: Roc) -> dict[str, list[float]]:
+    return {
+        "false_alarm": CURVE_GRID.round(8).tolist(),
+        "false_reject": curve.false_reject_at(CURVE_GRID).round(8).tolist(),
     }

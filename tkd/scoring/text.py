@@ -18,21 +18,34 @@ from tkd.scoring.summary import Evaluation, Summary
 # More classes do not fit into 80 columns; the most frequent confusions are listed instead.
 _LARGEST_MATRIX = 14
 _LISTED_CONFUSIONS = 8
+_MOST_COLUMNS = 6
 
 
 def render(evaluation: Evaluation, *, verbose: bool = False) -> Iterator[Table | str]:
     """What to print, part by part; with `verbose` the confusions of every model, not of a single one only."""
     yield from _heading(evaluation)
+    yield ""
     yield _models(evaluation)
     for summary in evaluation.summaries:
         if summary.undefined:
             yield f"{summary.model.name}: {summary.undefined} answers are not numbers; each counts as wrong"
-    yield _per_class(evaluation)
+    if evaluation.average:
+        average = evaluation.average
+        yield (
+            f"mean of {len(evaluation.summaries)} runs: {100 * average.accuracy:.2f} %, standard deviation "
+            f"{100 * average.deviation:.2f} points; ROC area {average.area:.5f}"
+        )
+    if len(evaluation.summaries) <= _MOST_COLUMNS:
+        yield ""
+        yield _per_class(evaluation)
     if verbose or len(evaluation.summaries) == 1:
         for summary in evaluation.summaries:
+            yield ""
             yield from _confusions(summary)
     if evaluation.comparisons:
+        yield ""
         yield _comparisons(evaluation)
+    yield ""
     yield from _notes(evaluation)
 
 
@@ -64,7 +77,7 @@ def _models(evaluation: Evaluation) -> Table:
             f"{100 * scores.accuracy:.2f}",
             _percent((scores.low, scores.high)),
             _percent(summary.by_speaker),
-            f"{summary.roc.area:.2e}",
+            f"{summary.roc.area:.5f}",
             f"{100 * summary.false_reject_rate:.2f}",
         )
     return table
@@ -74,7 +87,7 @@ def _per_class(evaluation: Evaluation) -> Table:
     """Recall and precision by class for one model, recall alone for several, which are named by their numbers."""
     single = len(evaluation.summaries) == 1
     table = _table("class")
-    numbered = [f"recall % of {number}" for number in range(1, len(evaluation.summaries) + 1)]
+    numbered = [f"recall %\nof {number}" for number in range(1, len(evaluation.summaries) + 1)]
     for heading in ("clips", *(("right", "recall %", "precision %") if single else numbered)):
         table.add_column(heading, justify="right")
     for place, label in enumerate(evaluation.summaries[0].model.labels):
