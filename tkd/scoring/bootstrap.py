@@ -3,8 +3,8 @@
 Clips of one speaker succeed or fail together, so whole speakers are drawn, not clips.
 Pure functions of numbers; `tkd.scoring.summary` calls them. Tested in `tests/tkd/scoring/test_bootstrap.py`.
 
-Source: Davison and Hinkley 1997, Bootstrap Methods and their Application, section 3.8 (cluster resampling) and
-5.3.1 (percentile intervals); Bisani and Ney 2004 for its use on speakers.
+Source: Davison and Hinkley 1997, Bootstrap Methods and their Application, sections 3.8 (hierarchical data) and 5.3
+(percentile intervals).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Decisions are pooled over classes (micro-average), then swept by one threshold:
 The curve has false alarms on x and false rejects on y, so that *less area is better*: 0 is perfect, 0.5 is chance.
 Pure functions of numbers; `tkd.scoring.summary` calls them. Tested in `tests/tkd/scoring/test_detection.py`.
 
-Source: Choi et al. 2019, arXiv 1904.03814, section 4 (micro-average over classes, vertical average over runs);
+Source: Choi et al. 2019, arXiv 1904.03814 (micro-average over classes, vertical average over runs);
 Fawcett 2006, An introduction to ROC analysis, section 8.1 (vertical averaging).
 """
 

@@ -202,6 +202,8 @@ def _of_summary(summary: Summary) -> dict[str, Any]:
         "sha256": model.sha256,
         "runtime": model.runtime,
         "precision": model.precision,
+        "front_end": model.features.to_dict() if model.features else {"in_graph": True},
+        "channel_scale": None if model.channel_scale is None else model.channel_scale.tolist(),
         "trained_on": model.trained_on.get("name"),
         "trained_on_synthetic": model.trained_on_synthetic,
         **summary.scores.to_dict(),
