@@ -39,6 +39,7 @@ class Model:
         name: unique among the models of one call.
         path: what was named.
         sha256: of the weights' file.
+        parent_sha256: of the checkpoint that it was made from; its own for a checkpoint, empty where unknown.
         runtime: what computes it: `PyTorch`, `ONNX Runtime` or `LiteRT`.
         precision: float32, int8 …; empty where the file does not say.
         labels: class names in the order of the logits.
@@ -54,6 +55,7 @@ class Model:
     name: str
     path: Path
     sha256: str
+    parent_sha256: str
     runtime: str
     precision: str
     labels: tuple[str, ...]
@@ -117,6 +119,7 @@ def _of_checkpoint(path: Path) -> Model:
         name=spec.name,
         path=path,
         sha256=checkpoint.sha256,
+        parent_sha256=checkpoint.sha256,
         runtime="PyTorch",
         precision="float32",
         labels=spec.labels,
@@ -141,6 +144,7 @@ def _of_bundle(bundle: Bundle, path: Path, suffix: str) -> Model:
         name=bundle.name if suffix == ".tflite" else f"{bundle.name}/{file.name}",
         path=path,
         sha256=sha256_of(file),
+        parent_sha256=str(bundle.document["parents"].get("checkpoint_sha256") or ""),
         runtime=_RUNTIMES[suffix],
         precision=bundle.precision if suffix == ".tflite" else "float32",
         labels=bundle.labels,
@@ -163,6 +167,7 @@ def _of_bare_file(path: Path, features: str, labels: tuple[str, ...]) -> Model:
         name=path.name,
         path=path,
         sha256=sha256_of(path),
+        parent_sha256="",
         runtime=_RUNTIMES[path.suffix],
         precision="",
         labels=labels,

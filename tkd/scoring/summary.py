@@ -200,6 +200,7 @@ def _of_summary(summary: Summary) -> dict[str, Any]:
         "name": model.name,
         "path": str(model.path),
         "sha256": model.sha256,
+        "checkpoint_sha256": model.parent_sha256 or None,
         "runtime": model.runtime,
         "precision": model.precision,
         "front_end": model.features.to_dict() if model.features else {"in_graph": True},

@@ -45,6 +45,7 @@ def render(evaluation: Evaluation, *, verbose: bool = False) -> Iterator[Table |
     if evaluation.comparisons:
         yield ""
         yield _comparisons(evaluation)
+        yield from _strangers(evaluation)
     yield ""
     yield from _notes(evaluation)
 
@@ -135,6 +136,14 @@ def _comparisons(evaluation: Evaluation) -> Table:
             str(comparison.lost),
         )
     return table
+
+
+def _strangers(evaluation: Evaluation) -> Iterator[str]:
+    """Models of another checkpoint than the first: what separates them is not the form that they are stored in."""
+    parents = [summary.model.parent_sha256 for summary in evaluation.summaries]
+    others = [str(place) for place, parent in enumerate(parents, start=1) if parent and parent != parents[0]]
+    if parents[0] and others and not evaluation.average:
+        yield f"made from another checkpoint than 1: {', '.join(others)}"
 
 
 def _notes(evaluation: Evaluation) -> Iterator[str]:

@@ -16,7 +16,7 @@ from tkd.scoring.models import Model, open_model
 
 def _model(**changes: Any) -> Model:
     values: dict[str, Any] = {
-        "name": "mine", "path": Path("mine"), "sha256": "", "runtime": "LiteRT", "precision": "",
+        "name": "mine", "path": Path("mine"), "sha256": "", "parent_sha256": "", "runtime": "LiteRT", "precision": "",
         "labels": TWELVE_LABELS, "features": FEATURES["tcresnet-paper"], "channel_scale": None,
         "run": lambda inputs: np.zeros((len(inputs), 12), np.float32), "trained_on": {}, "trained_on_synthetic": None,
     } | changes  # fmt: skip

@@ -25,9 +25,10 @@ def clip_set(clips: int = 60, classes: int = 3, *, synthetic: bool = False) -> C
                    waveforms=None)  # fmt: skip
 
 
-def model(name: str, labels: tuple[str, ...] = CLASSES, *, synthetic: bool | None = None) -> Model:
+def model(name: str, labels: tuple[str, ...] = CLASSES, *, synthetic: bool | None = None, parent: str = "") -> Model:
     return Model(
-        name=name, path=Path(name), sha256="0" * 64, runtime="LiteRT", precision="int8", labels=labels, features=None,
+        name=name, path=Path(name), sha256="0" * 64, parent_sha256=parent,
+        runtime="LiteRT", precision="int8", labels=labels, features=None,
         channel_scale=None, run=lambda inputs: inputs, trained_on={}, trained_on_synthetic=synthetic,
     )  # fmt: skip
 
@@ -136,6 +137,16 @@ def test_synthetic_speech_is_named_wherever_it_is(data: bool, trained: bool | No
     text = text_of(evaluation)
     assert (sentence in text, "SYNTHETIC" in text) == (True, bool(sentence))
     assert to_document(evaluation)["synthetic"] is bool(sentence)
+
+
+@pytest.mark.parametrize(("parents", "others"), [("aba", "2"), ("abc", "2, 3"), ("aa", ""), ("", "")])
+def test_models_of_another_checkpoint_than_the_first_are_named(parents: str, others: str) -> None:
+    clips = clip_set()
+    models = [model(str(place), parent=parent) for place, parent in enumerate(parents or ("", "b"))]
+
+    text = text_of(evaluate(models, [logits(clips)] * len(models), clips, 0.01))
+
+    assert (f"made from another checkpoint than 1: {others}\n" in text) is bool(others)
 
 
 def test_many_classes_list_their_confusions_instead_of_a_matrix() -> None:
