@@ -41,7 +41,7 @@ def exported(spoken_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> E
     material = load_material(spoken_corpus, spec, FEATURES["tcresnet-paper"], Amounts(calibration=120, pack=48), silent)
     path = folder / "student.safetensors"
     write_checkpoint(path, spec, _learn(material).state_dict())
-    gates = Gates(parity=ParityGates(int8_sqnr_db=0.0), max_accuracy_drop=100.0)
+    gates = Gates(parity=ParityGates(int8_sqnr_db=0.0, int8_top1_agreement=0.0), max_accuracy_drop=100.0)
     choice = Choice(checkpoint=read_checkpoint(path), reason="as told")
     made = export_student(choice, material, gates, folder / "exports", int8=True)
     return Exported(checkpoint=path, float32=made.bundles[0].folder, int8=made.bundles[1].folder, corpus=spoken_corpus)
