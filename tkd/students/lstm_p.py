@@ -68,8 +68,9 @@ class PeepholeLstm(nn.Module):
         peephole_admit, peephole_forget, peephole_emit = self.peephole.unbind()
         outputs = []
         for projected in from_input.unbind(dim=0):
-            # Chunks, not slices: the gradient of a slice is a whole matrix of zeros around it.
-            admit, forget, emit, candidate = (projected + F.linear(output, self.recurrent_weight)).chunk(4, dim=1)
+            # One split, not four slices: the gradient of a slice is a whole matrix of zeros around it.
+            gates = projected + F.linear(output, self.recurrent_weight)
+            admit, forget, emit, candidate = torch.split_with_sizes(gates, [self.units] * 4, dim=1)
             admit = torch.sigmoid(admit + peephole_admit * memory)
             forget = torch.sigmoid(forget + peephole_forget * memory)
             memory = forget * memory + admit * torch.tanh(candidate)
