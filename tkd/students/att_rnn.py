@@ -51,7 +51,7 @@ class AttRnn(AttentiveStudent):
 
     def contexts(self, features: Tensor) -> Tensor:
         """The second recurrent layer's states, both directions joined; time is that of the frames."""
-        states: Tensor = self.recurrent(self.convolutions(features[:, None])[:, 0])
+        states: Tensor = self.recurrent(self.convolutions(features[:, None]).squeeze(1))
         return states
 
     def head(self, contexts: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ class BcResNet(Student):
     def contexts(self, features: Tensor) -> Tensor:
         """The map before global average pooling, which has no frequency axis left; time is that of the frames."""
         maps: Tensor = self.neck(self.blocks(self.stem(features.transpose(1, 2)[:, None])))
-        without_frequency = maps[:, :, 0] if maps.shape[2] == 1 else maps.mean(dim=2)
+        without_frequency = maps.squeeze(2) if maps.shape[2] == 1 else maps.mean(dim=2)
         return without_frequency.transpose(1, 2)
 
     def head(self, contexts: Tensor) -> Tensor:

@@ -53,16 +53,16 @@ class Gru(nn.GRU):
     def _direction(self, steps: Tensor, suffix: str) -> Tensor:
         weights = dict(self.named_parameters())
         recurrent, recurrent_bias = weights["weight_hh" + suffix], weights["bias_hh" + suffix]
-        projected = F.linear(steps, weights["weight_ih" + suffix], weights["bias_ih" + suffix])
+        projected = F.linear(steps, weights["weight_ih" + suffix], weights["bias_ih" + suffix]).unbind(dim=1)
         units, time = self.hidden_size, steps.shape[1]
-        order = range(time - 1, -1, -1) if suffix.endswith("reverse") else range(time)
-        state = torch.zeros(len(steps), units, dtype=steps.dtype, device=steps.device)
+        state = steps.new_zeros(len(steps), units)
         states: list[Tensor] = [state] * time
-        for step in order:
-            from_input, from_state = projected[:, step], F.linear(state, recurrent, recurrent_bias)
-            gates = torch.sigmoid(from_input[:, : 2 * units] + from_state[:, : 2 * units])
-            reset, update = gates[:, :units], gates[:, units:]
-            candidate = torch.tanh(from_input[:, 2 * units :] + reset * from_state[:, 2 * units :])
+        for step in reversed(range(time)) if suffix.endswith("reverse") else range(time):
+            gates_x, candidate_x = torch.split_with_sizes(projected[step], [2 * units, units], dim=1)
+            from_state = F.linear(state, recurrent, recurrent_bias)
+            gates_h, candidate_h = torch.split_with_sizes(from_state, [2 * units, units], dim=1)
+            reset, update = torch.split_with_sizes(torch.sigmoid(gates_x + gates_h), [units, units], dim=1)
+            candidate = torch.tanh(candidate_x + reset * candidate_h)
             state = candidate + update * (state - candidate)
             states[step] = state
         return torch.stack(states, dim=1)

@@ -1,7 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from converters.runners import run_onnx
+from converters.to_onnx import to_onnx
+from tkd.students import build_student
 from tkd.students.gru import Gru
 from tkd.students.lstm_p import PeepholeLstm
 
@@ -88,3 +92,15 @@ def test_the_gated_recurrent_unit_follows_keras_equations_in_both_its_forms(is_b
 
 def test_a_gated_recurrent_unit_counts_both_biases_of_keras() -> None:
     assert sum(parameter.numel() for parameter in Gru(20, 128).parameters()) == 3 * 128 * (20 + 128) + 2 * 3 * 128
+
+
+@pytest.mark.parametrize("name", ["lstm-p", "crnn", "mhatt-rnn"])
+def test_a_recurrent_student_becomes_a_graph_without_loops_that_computes_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    student = build_student(name, 20, 12).eval()
+    inputs = torch.randn(2, 12, 20)
+    model = to_onnx(student, inputs[:1])
+    assert {node.op_type for node in model.graph.node} & {"Loop", "Scan", "If", "GRU", "LSTM", "RNN"} == set()
+    with torch.no_grad():
+        expected = student(inputs).numpy()
+    np.testing.assert_allclose(run_onnx(model.SerializeToString(), inputs.numpy()), expected, rtol=1e-4, atol=1e-5)
