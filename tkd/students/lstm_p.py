@@ -61,7 +61,7 @@ class PeepholeLstm(nn.Module):
     def forward(self, steps: Tensor) -> Tensor:
         """The projected output of each step; see the class for shapes."""
         # The input's matrix product is taken once for all steps. Joining it to the recurrent one (concatenate, then
-        # one product a step) trains a tenth faster on one core, but forces one int8 scale on inputs and outputs.
+        # one product a step) trains a fifth faster on one core, but forces one int8 scale on inputs and outputs.
         from_input = F.linear(steps.transpose(0, 1), self.input_weight, self.bias)
         memory = steps.new_zeros(len(steps), self.units)
         output = steps.new_zeros(len(steps), self.projected)
