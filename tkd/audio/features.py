@@ -168,6 +168,8 @@ FEATURES: dict[str, FeatureConfig] = {
     "kws-streaming": _KWS_STREAMING,
     # The same with all 40 coefficients, as its larger experiments (TC-ResNet among them) have it.
     "kws-streaming-tcresnet": dataclasses.replace(_KWS_STREAMING, n_mfcc=40),
+    # The same with its upper edge for attention of several heads.
+    "kws-streaming-mhatt": dataclasses.replace(_KWS_STREAMING, mel_high_hz=8000),
     # kws_streaming's newer 12-label scripts: 30/10 ms, 98 frames.
     "kws-streaming-30-10": dataclasses.replace(_KWS_STREAMING, window_ms=30, hop_ms=10, n_fft=512, mel_high_hz=7600),
     # MLPerf Tiny's DS-CNN: 49 frames of 10 coefficients; window 30 ms, hop 20 ms.
