@@ -180,7 +180,7 @@ FEATURES: dict[str, FeatureConfig] = {
     "ds-cnn": dataclasses.replace(_TCRESNET, window_ms=40, hop_ms=20, n_fft=1024, n_mfcc=10),
     # CNN-1 and CNN-2 among TC-ResNet's baselines: 49 frames, 40 coefficients.
     "cnn-baseline": dataclasses.replace(_TCRESNET, window_ms=40, hop_ms=20, n_fft=1024),
-    # Kim et al. 2021, arXiv 2106.04140 (torchaudio's MelSpectrogram, centred): 101 frames; our small teacher's stem too.
+    # Kim et al. 2021, arXiv 2106.04140 (torchaudio's MelSpectrogram, centred): 101 frames; also our small teacher's.
     "bcresnet": _LOG_MEL,
 }
 
