@@ -94,7 +94,7 @@ def main() -> None:
         return convert(request)
 
     converted(8, "minmax")  # the first export imports what later ones have
-    conversion = converted(256, "mse")
+    conversion = converted(256, "minmax")
     print("seconds:", {name: round(value, 3) for name, value in conversion.seconds.items()})
     for stage in conversion.parity.stages:
         print(f"{stage.stage}: relative error {stage.relative_error:.2g}, SQNR {stage.sqnr_db:.1f} dB")

@@ -1,18 +1,23 @@
-"""The range of every activation over a set of clips, from which `converters.quantize` takes its scales.
+"""What every activation is over a set of clips; from it come the scales of `converters.quantize`.
 
 The float TFLite model itself is run with all its tensors kept: the ranges are those of the fused operators
-that the file has, and every operator that can be lowered can be calibrated.
+that the file has, and every operator that can be lowered can be calibrated. One run over the clips gives
+the extremes of every channel, which `converters.equalize` evens out, and the moments for `converters.rounding`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.runners import Array, TfliteModel
+from converters.lowering.records import Array, Model
+from converters.rounding import Moments, add_moments, can_compensate, columns_of, divide_moments
+from converters.runners import TfliteModel
 
 Method = Literal["minmax", "percentile", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -22,39 +27,161 @@ _BINS = 2048
 _PERCENTILE = 99.99
 _STEPS = 255
 _CANDIDATES = np.linspace(0.3, 1.0, 71)
+_BATCH = 16
+_MOMENT_CLIPS = 128
+# Of vectors, one value a channel and clip, the clips have shown few values: an unusual clip leaves the range.
+# Coarser steps cost little in a mean, whose steps are fine beside those of what it averages, and more in an output.
+_MEAN_MARGIN = 1.3
+_OUTPUT_MARGIN = 1.1
 
 
-def calibrate(content: bytes, names: Sequence[str], clips: Array, method: Method) -> dict[str, Range]:
-    """(lowest, highest) real value to represent, for each named tensor.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observed:
+    """What the activations of a float32 model were over the calibration clips.
+
+    Attributes:
+        low: lowest value of each channel (the last axis) by tensor, shape (channels,), as far down as it matters.
+        high: highest value, the same.
+        moments: of what weights multiply, by the name of the operator's output; empty where not asked for.
+    """
+
+    low: Mapping[str, Array]
+    high: Mapping[str, Array]
+    moments: Mapping[str, Moments]
+
+    def sizes(self) -> dict[str, Array]:
+        """The largest absolute value of each channel."""
+        return {name: np.maximum(np.abs(self.low[name]), np.abs(self.high[name])) for name in self.low}
+
+    def divided(self, model: Model, scales: Mapping[str, Array]) -> Observed:
+        """What the model shows once its tensors are divided by `scales`, as `converters.equalize` does."""
+        moments = dict(self.moments)
+        for operator in model.operators:
+            name, source = operator.outputs[0], operator.inputs[0]
+            if name in moments and source in scales:
+                moments[name] = divide_moments(moments[name], operator, model, scales[source])
+        return Observed(
+            low={name: values / scales.get(name, 1.0) for name, values in self.low.items()},
+            high={name: values / scales.get(name, 1.0) for name, values in self.high.items()},
+            moments=moments,
+        )
+
+
+def observe(content: bytes, model: Model, clips: Array, *, with_moments: bool = False) -> Observed:
+    """The extremes of every channel of every activation, and the moments of what weights multiply.
 
     Args:
-        content: the float32 TFLite file.
-        names: of the activations, inputs among them.
+        content: the float32 TFLite file of `model`.
+        model: float32.
         clips: float32, shape (clips, *axes of the input).
-        method: `minmax` takes the extremes; `percentile` cuts 0.01 % at either end;
-            `mse` cuts where rounding and clipping together cost least.
+        with_moments: also collect moments, over at most 128 clips spread over all.
 
     Raises:
         ConversionError: a tensor becomes NaN or infinite on a clip.
     """
-    model = TfliteModel(content, keeps_all=True)
-    extremes = _extremes(model, names, clips)
+    names = model.activations()
+    others = dropped_by_relu(model)
+    weighted = [each for each in model.operators if with_moments and can_compensate(each, model)]
+    chosen = set(np.linspace(0, len(clips) - 1, min(len(clips), _MOMENT_CLIPS)).astype(int).tolist())
+    low: dict[str, Array] = {}
+    high: dict[str, Array] = {}
+    moments: dict[str, Moments] = {}
+    for start, tensors in _batches(content, names, clips):
+        for name, values in tensors.items():
+            needed = np.maximum(values, -tensors[others[name]]) if name in others else values
+            least, most = _rows(needed).min(axis=0), _rows(values).max(axis=0)
+            low[name] = np.minimum(low.get(name, least), least)
+            high[name] = np.maximum(high.get(name, most), most)
+        taken = [index for index in range(_BATCH) if start + index in chosen]
+        for operator in weighted if taken else ():
+            columns = columns_of(operator, model, tensors[operator.inputs[0]][taken])
+            moments[operator.outputs[0]] = add_moments(moments.get(operator.outputs[0]), columns)
+    return Observed(low=low, high=high, moments=moments)
+
+
+def choose_ranges(
+    observed: Observed, model: Model, method: Method, content: Callable[[], bytes], clips: Array
+) -> dict[str, Range]:
+    """(lowest, highest) real value to represent, for each activation.
+
+    Args:
+        observed: on `model`.
+        model: float32.
+        method: `minmax` takes the extremes, with a margin for tensors with few values; `percentile` cuts 0.01 %
+            at either end; `mse` cuts where rounding and clipping together cost least.
+        content: gives the float32 TFLite file of `model`, where the method needs a second run.
+        clips: the same that were observed.
+    """
+    needed = {name: (float(low.min()), float(observed.high[name].max())) for name, low in observed.low.items()}
     if method == "minmax":
-        return extremes
-    histograms = _histograms(model, extremes, clips)
+        margins = _margins(model)
+        return {name: (low * margins.get(name, 1), high * margins.get(name, 1)) for name, (low, high) in needed.items()}
     choose = {"percentile": _percentile_range, "mse": _least_error_range}[method]
-    return {name: choose(histograms[name], extremes[name]) for name in names}
+    runner = TfliteModel(content(), keeps_all=True)
+    extremes = _extremes(runner, list(needed), clips)
+    histograms = _histograms(runner, extremes, clips)
+    cut = {name: choose(histograms[name], extremes[name]) for name in needed}
+    return {name: (max(low, needed[name][0]), high) for name, (low, high) in cut.items()}
+
+
+def calibrate(content: bytes, model: Model, clips: Array, method: Method) -> dict[str, Range]:
+    """The ranges of a model as it stands: `observe` and `choose_ranges`."""
+    return choose_ranges(observe(content, model, clips), model, method, lambda: content, clips)
+
+
+def dropped_by_relu(model: Model) -> dict[str, str]:
+    """Tensors that are only read by a sum with ReLU, and what they are added to there.
+
+    Where a + b is negative the ReLU drops it, so a need be right down to −b only: max(a, −b) gives the same.
+    In a residual block that takes a third to a half off the range of the branch.
+    """
+    readers = Counter(name for operator in model.operators for name in operator.inputs)
+    readers.update(model.outputs)
+    computed = set(model.activations())
+    pairs: dict[str, str] = {}
+    for operator in model.operators:
+        if operator.code == "ADD" and operator.options.get("fusedActivationFunction") == "RELU":
+            first, second = operator.inputs
+            alike = model.tensors[first].shape == model.tensors[second].shape
+            if alike and first != second and {first, second} <= computed:
+                pairs |= {a: b for a, b in ((first, second), (second, first)) if readers[a] == 1}
+    return pairs
+
+
+def _batches(content: bytes, names: Sequence[str], clips: Array) -> Iterator[tuple[int, dict[str, Array]]]:
+    """The index of the first of every sixteen clips, and the named tensors, shape (clips, *axes with the batch)."""
+    runner = TfliteModel(content, keeps_all=True)
+    for start in range(0, len(clips), _BATCH):
+        each = list(runner.trace(clips[start : start + _BATCH], names))
+        tensors = {name: np.stack([tensors[name] for tensors in each]) for name in names}
+        for name, values in tensors.items():
+            if not np.isfinite(values).all():
+                axes = tuple(range(1, values.ndim))
+                index = int(np.flatnonzero(~np.isfinite(values).all(axis=axes))[0])
+                seen = f"{values[index].min()} to {values[index].max()}"
+                raise ConversionError(f"tensor '{name}' is not finite on calibration clip {start + index}: {seen}")
+        yield start, tensors
+
+
+def _rows(values: Array) -> Array:
+    """Shape (everything else, channels) of shape (clips, *axes)."""
+    return values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)
+
+
+def _margins(model: Model) -> dict[str, float]:
+    """What the extremes of a tensor are multiplied by, for those with another factor than one."""
+    vectors = {name for name in model.activations() if np.prod(model.tensors[name].shape[:-1]) == 1}
+    means = {each.outputs[0]: _MEAN_MARGIN for each in model.operators if each.code == "MEAN"}
+    factors = means | dict.fromkeys(set(model.outputs) - set(model.inputs), _OUTPUT_MARGIN)
+    return {name: factor for name, factor in factors.items() if name in vectors}
 
 
 def _extremes(model: TfliteModel, names: Sequence[str], clips: Array) -> dict[str, Range]:
     low = dict.fromkeys(names, np.inf)
     high = dict.fromkeys(names, -np.inf)
-    for index, tensors in enumerate(model.trace(clips, names)):
+    for tensors in model.trace(clips, names):
         for name, values in tensors.items():
-            least, most = float(values.min()), float(values.max())
-            if not np.isfinite(least + most):
-                raise ConversionError(f"tensor '{name}' is not finite on calibration clip {index}: {least} to {most}")
-            low[name], high[name] = min(low[name], least), max(high[name], most)
+            low[name], high[name] = min(low[name], float(values.min())), max(high[name], float(values.max()))
     return {name: (low[name], high[name]) for name in names}
 
 

@@ -1,7 +1,7 @@
 """The whole conversion: a PyTorch module or an ONNX model in, ONNX, float32 and int8 TFLite out, each step proved.
 
-module ─to_onnx─► ONNX ─read_graph, lower─► float32 ─calibrate, quantize─► int8
-                    └──────── parity ───────────┴──────── parity ────────────┘
+module ─to_onnx─► ONNX ─read_graph, lower─► float32 ─calibrate, equalize, quantize, round─► int8
+                    └──────── parity ───────────┴───────────────── parity ─────────────────────┘
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converters.bundle import TensorSpec
-from converters.calibration import METHODS, Method, calibrate
+from converters.calibration import METHODS, Method, choose_ranges, observe
+from converters.equalize import channel_scales, equalize
 from converters.errors import ConversionError
 from converters.graph import read_graph
 from converters.lowering.lower import lower
@@ -26,6 +28,7 @@ from converters.lowering.writer import write_model
 from converters.parity import INT8_STAGE, ParityGates, ParityReport, check_gates, compare
 from converters.quant_report import QuantReport, report_quantization
 from converters.quantize import quantize
+from converters.rounding import ROUNDINGS, Rounding, round_weights
 from converters.runners import Array, Floats, TfliteModel, run_onnx, run_torch
 from converters.to_onnx import read_model, to_onnx
 
@@ -47,6 +50,8 @@ class ConversionRequest:
         example: float32, shape (1, *axes): the shape that the file will have.
         calibration: float32, shape (clips, *axes), as the network gets them in use; None for no int8 file.
         method: how calibration chooses ranges.
+        rounding: how weights become int8: `compensated` makes up for the error of each at the layer's output,
+            `nearest` takes each by itself.
         check: float32, shape (inputs, *axes), for parity; None takes the first 64 clips of `calibration`,
             or noise where there is none.
         gates: bounds of parity; None measures and lets everything pass.
@@ -58,7 +63,8 @@ class ConversionRequest:
     onnx: bytes | None = None
     example: Array
     calibration: Array | None = None
-    method: Method = "mse"
+    method: Method = "minmax"
+    rounding: Rounding = "compensated"
     check: Array | None = None
     gates: ParityGates | None = field(default_factory=ParityGates)
     input_name: str = "input"
@@ -71,6 +77,8 @@ class ConversionRequest:
             raise ConversionError(f"the example has shape {self.example.shape}; expected (1, *axes): one input")
         if self.method not in METHODS:
             raise ConversionError(f"no calibration method is called '{self.method}'; known: {', '.join(METHODS)}")
+        if self.rounding not in ROUNDINGS:
+            raise ConversionError(f"no rounding is called '{self.rounding}'; known: {', '.join(ROUNDINGS)}")
         if not self.input_name or not self.output_name or self.input_name == self.output_name:
             raise ConversionError(f"input and output are called '{self.input_name}' and '{self.output_name}'")
         _check_clips("example", self.example, self.example)
@@ -141,26 +149,24 @@ def convert(request: ConversionRequest) -> Conversion:
         _check_input(graph.inputs, graph.shapes, request.example.shape)
         model = lower(graph)
         float32 = _file("float32", model, content)
-    int8_model, int8 = None, None
+    quantized, int8 = None, None
     if request.calibration is not None:
-        with clock.step("calibrate"):
-            clips = request.calibration.astype(np.float32)
-            ranges = calibrate(float32.content, model.activations(), clips, request.method)
-        with clock.step("quantize"):
-            int8_model = quantize(model, ranges)
-            int8 = _file("int8", int8_model, content)
+        quantized = _quantized(request, model, float32, clock)
+        with clock.step("write_int8"):
+            int8 = _file("int8", quantized.int8, content)
     inputs, described = _check_inputs(request)
     with clock.step("parity"):
         parity = _parity(request, content, float32, int8, inputs, described)
     quantization = None
-    if int8_model is not None and int8 is not None and request.calibration is not None:
+    if quantized is not None and int8 is not None and request.calibration is not None:
         with clock.step("layers"):
             quantization = report_quantization(
-                int8_model,
-                float32.content,
+                quantized.int8,
+                write_model(quantized.equalized, description="equalized"),
                 int8.content,
                 inputs[:_LAYER_CLIPS],
                 method=request.method,
+                rounding=request.rounding,
                 calibration_clips=len(request.calibration),
             )
     if request.gates is not None:
@@ -168,6 +174,28 @@ def convert(request: ConversionRequest) -> Conversion:
     return Conversion(
         onnx=content, float32=float32, int8=int8, parity=parity, quantization=quantization, seconds=clock.seconds
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Quantized:
+    """The int8 model, and the float32 model whose tensors it rounds."""
+
+    equalized: Model
+    int8: Model
+
+
+def _quantized(request: ConversionRequest, model: Model, float32: TfliteFile, clock: _Clock) -> _Quantized:
+    assert request.calibration is not None
+    clips = request.calibration.astype(np.float32)
+    with clock.step("calibrate"):
+        observed = observe(float32.content, model, clips, with_moments=request.rounding == "compensated")
+        scales = channel_scales(model, observed.sizes())
+        equalized, observed = equalize(model, scales), observed.divided(model, scales)
+        content = partial(write_model, equalized, description="equalized")
+        ranges = choose_ranges(observed, equalized, request.method, content, clips)
+    with clock.step("quantize"):
+        int8 = round_weights(quantize(equalized, ranges), equalized, observed.moments)
+    return _Quantized(equalized=equalized, int8=int8)
 
 
 def _onnx_of(request: ConversionRequest) -> bytes:

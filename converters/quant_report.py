@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters.calibration import Method
+from converters.calibration import Method, dropped_by_relu
 from converters.lowering.records import Array, Model, Operator
+from converters.rounding import Rounding
 from converters.runners import TfliteModel
 
 
@@ -55,6 +56,7 @@ class QuantReport:
         int8_weight_bytes: share of the bytes of weights (not biases) that are int8, 0 to 1.
         layers: every computed tensor, the worst first.
         method: how ranges were chosen.
+        rounding: how weights were rounded.
         calibration_clips: how many clips were seen.
     """
 
@@ -64,6 +66,7 @@ class QuantReport:
     int8_weight_bytes: float
     layers: tuple[LayerError, ...]
     method: Method
+    rounding: Rounding
     calibration_clips: int
 
 
@@ -93,16 +96,24 @@ def count_operators(model: Model) -> tuple[OperatorCount, ...]:
 
 
 def report_quantization(
-    model: Model, float_file: bytes, int8_file: bytes, clips: Array, *, method: Method, calibration_clips: int
+    model: Model,
+    float_file: bytes,
+    int8_file: bytes,
+    clips: Array,
+    *,
+    method: Method,
+    rounding: Rounding,
+    calibration_clips: int,
 ) -> QuantReport:
     """The report on an int8 model; both files run over `clips` with all their tensors kept.
 
     Args:
         model: the int8 model.
-        float_file: the float32 TFLite file it came from.
+        float_file: a TFLite file of the float32 model it came from, with the same tensors (equalized, so).
         int8_file: its own file.
         clips: float32, shape (clips, *axes of the input).
         method: how ranges were chosen.
+        rounding: how weights were rounded.
         calibration_clips: how many clips the calibration saw.
     """
     rows = count_operators(model)
@@ -117,6 +128,7 @@ def report_quantization(
         int8_weight_bytes=int8_bytes / weight_bytes if weight_bytes else 0.0,
         layers=_layer_errors(model, float_file, int8_file, clips),
         method=method,
+        rounding=rounding,
         calibration_clips=calibration_clips,
     )
 
@@ -125,13 +137,19 @@ def _layer_errors(model: Model, float_file: bytes, int8_file: bytes, clips: Arra
     reference, candidate = TfliteModel(float_file, keeps_all=True), TfliteModel(int8_file, keeps_all=True)
     # A tensor made by QUANTIZE is the int8 model's own.
     makers = {operator.outputs[0]: operator.code for operator in model.operators if operator.code != "QUANTIZE"}
+    # What a sum's ReLU drops is no error.
+    others = dropped_by_relu(model)
     signal: Counter[str] = Counter()
     noise: Counter[str] = Counter()
-    for real, stored in zip(reference.trace(clips, list(makers)), candidate.trace(clips, list(makers)), strict=True):
+    names = [*makers, *model.inputs]
+    for real, stored in zip(reference.trace(clips, names), candidate.trace(clips, names), strict=True):
         for name in makers:
-            wide = real[name].astype(np.float64)
+            wide, narrow = real[name].astype(np.float64), stored[name].astype(np.float64)
+            if name in others:
+                least = -real[others[name]].astype(np.float64)
+                wide, narrow = np.maximum(wide, least), np.maximum(narrow, least)
             signal[name] += float(np.sum(wide**2))  # type: ignore[assignment]
-            noise[name] += float(np.sum((stored[name] - wide) ** 2))  # type: ignore[assignment]
+            noise[name] += float(np.sum((narrow - wide) ** 2))  # type: ignore[assignment]
     errors = [
         LayerError(tensor=name, operator=makers[name], sqnr_db=_decibels(signal[name], noise[name])) for name in makers
     ]

@@ -82,7 +82,7 @@ def _quantization(report: QuantReport) -> str:
     shares = (
         f"{report.int8_operators:.0%} of the operators, {report.int8_macs:.0%} of the multiply-accumulates and "
         f"{report.int8_weight_bytes:.0%} of the weight bytes are int8.\n"
-        f"Calibrated on {report.calibration_clips} clips, ranges by {report.method}."
+        f"Calibrated on {report.calibration_clips} clips, ranges by {report.method}, weights rounded {report.rounding}."
     )
     if report.calibration_clips < FEW_CLIPS:
         shares += f"\nThat is few: {FEW_CLIPS} clips or more give steadier ranges."

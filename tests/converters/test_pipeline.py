@@ -123,7 +123,7 @@ def test_the_report_tells_files_parity_shares_and_worst_layers(conversion):
     text = render_report(conversion, title="tcresnet8")
     assert text.startswith("# tcresnet8\n")
     assert "100% of the operators, 100% of the multiply-accumulates and 100% of the weight bytes are int8." in text
-    assert "Calibrated on 128 clips, ranges by mse." in text
+    assert "Calibrated on 128 clips, ranges by minmax, weights rounded compensated." in text
     assert "| float32 → int8 | 64 |" in text
     assert conversion.quantization.layers[0].tensor in text
     assert "That is few" not in text
@@ -153,7 +153,7 @@ def test_a_gate_that_fails_names_the_layers_that_lose_most():
         gates=ParityGates(int8_sqnr_db=90.0),
     )
     with pytest.raises(
-        GateFailedError, match=r"SQNR in dB is .*, the bound is 90; calibrated on 32 clips by mse; worst"
+        GateFailedError, match=r"SQNR in dB is .*, the bound is 90; calibrated on 32 clips by minmax; worst"
     ):
         convert(request)
 

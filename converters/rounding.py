@@ -1,0 +1,203 @@
+"""Weights rounded to int8 so that the error of one is made up for by those that are rounded after it.
+
+Rounding each weight to its nearest level makes each weight's error small; what counts is the layer's output.
+
+    error of a layer's outputs = (W − Ŵ) · H · (W − Ŵ)ᵀ,   H = E[(x − μ)(x − μ)ᵀ] of the columns x it multiplies
+    bias                       = b + (W − Ŵ) · μ
+
+Between `converters.quantize`, which chooses the scales, and `converters.lowering.writer`.
+Source: Frantar et al. 2022, "GPTQ: Accurate post-training quantization for generative pre-trained transformers",
+arXiv 2210.17323, algorithm 1, with columns in the order of falling H_jj; the bias: Nagel et al. 2019,
+arXiv 1906.04721, section 4.2, with measured means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from converters.lowering.operators import OPERATORS, Int8Rule
+from converters.lowering.padding import same_padding
+from converters.lowering.records import Array, Model, Operator
+
+Rounding = Literal["compensated", "nearest"]
+ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
+
+_LIMIT = 127
+# The factorisation costs their cube, and their products have to be kept.
+_MAX_COLUMNS = 1024
+# Of the mean of H_jj, added to each of them (Frantar et al., section 3.3, step 3).
+_DAMPING = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Moments:
+    """First and second moments of what a layer's weights multiply, one set for each group of a convolution.
+
+    Attributes:
+        count: how many columns were seen.
+        total: their sum, shape (groups, columns).
+        products: the sum of their outer products, shape (groups, columns, columns).
+    """
+
+    count: int
+    total: Array
+    products: Array
+
+    @property
+    def mean(self) -> Array:
+        """μ, shape (groups, columns)."""
+        mean: Array = self.total / self.count
+        return mean
+
+    @property
+    def covariance(self) -> Array:
+        """H, shape (groups, columns, columns), as far as this many columns tell it.
+
+        Of n columns seen k times, some agree by chance; products of different ones shrink by k / (k + 2 · n),
+        which leaves nearest rounding where little was seen.
+        Simpler than Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices",
+        whose intensity needs fourth moments.
+        """
+        mean = self.mean
+        covariance: Array = self.products / self.count - mean[:, :, None] * mean[:, None, :]
+        own = np.eye(covariance.shape[1], dtype=bool)
+        covariance[:, ~own] *= self.count / (self.count + 2 * covariance.shape[1])
+        return covariance
+
+
+def can_compensate(operator: Operator, model: Model) -> bool:
+    """Whether an operator has weights, and few enough for each output that their covariance is worth its cost."""
+    return (
+        OPERATORS[operator.code].rule is Int8Rule.WEIGHTS
+        and by_group(model.tensors[operator.inputs[1]].content, operator, model).shape[2] <= _MAX_COLUMNS
+    )
+
+
+def by_group(weights: Array, operator: Operator, model: Model) -> Array:
+    """Weights as matrices, shape (groups, outputs of a group, columns); the columns are (height, width, channels)."""
+    channels = model.tensors[operator.inputs[0]].shape[-1]
+    if operator.code == "DEPTHWISE_CONV_2D":
+        return weights.reshape(-1, channels, weights.shape[-1] // channels).transpose(1, 2, 0)
+    groups = channels // weights.shape[-1] if operator.code == "CONV_2D" else 1
+    return weights.reshape(groups, len(weights) // groups, -1)
+
+
+def from_groups(matrices: Array, operator: Operator, model: Model) -> Array:
+    """The inverse of `by_group`."""
+    shape = model.tensors[operator.inputs[1]].shape
+    return (matrices.transpose(2, 0, 1) if operator.code == "DEPTHWISE_CONV_2D" else matrices).reshape(shape)
+
+
+def columns_of(operator: Operator, model: Model, values: Array) -> Array:
+    """What the weights multiply, shape (groups, clips · places, columns), of the operator's input over some clips.
+
+    Args:
+        operator: one with weights.
+        model: that it is in.
+        values: float32, shape (clips, *axes of its input).
+    """
+    weights = model.tensors[operator.inputs[1]].shape
+    if operator.code == "FULLY_CONNECTED":
+        return values.reshape(1, -1, weights[1])
+    options = operator.options
+    values = values.reshape(-1, *values.shape[-3:])
+    strides = options["strideH"], options["strideW"]
+    dilations = options["dilationHFactor"], options["dilationWFactor"]
+    if options["padding"] == "SAME":
+        zeros = map(same_padding, values.shape[1:3], weights[1:3], strides, dilations)
+        values = np.pad(values, ((0, 0), *zeros, (0, 0)))
+    reach = tuple((taps - 1) * dilation + 1 for taps, dilation in zip(weights[1:3], dilations, strict=True))
+    windows = np.lib.stride_tricks.sliding_window_view(values, reach, axis=(1, 2))
+    windows = windows[:, :: strides[0], :: strides[1], :, :: dilations[0], :: dilations[1]]
+    # (clips, height, width, channels, taps, taps) → (groups, clips · height · width, taps · taps · channels of a group)
+    groups = values.shape[3] // (1 if operator.code == "DEPTHWISE_CONV_2D" else weights[3])
+    split = windows.reshape(*windows.shape[:3], groups, -1, *windows.shape[4:])
+    return split.transpose(3, 0, 1, 2, 5, 6, 4).reshape(groups, -1, weights[1] * weights[2] * split.shape[4])
+
+
+def add_moments(moments: Moments | None, columns: Array) -> Moments:
+    """The moments with some more columns, float32, shape (groups, places, columns), taken in; None starts."""
+    total = columns.sum(axis=1, dtype=np.float64)
+    products = (columns.transpose(0, 2, 1) @ columns).astype(np.float64)
+    if moments is not None:
+        total, products = moments.total + total, moments.products + products
+    return Moments(count=columns.shape[1] + (moments.count if moments else 0), total=total, products=products)
+
+
+def divide_moments(moments: Moments, operator: Operator, model: Model, scales: Array) -> Moments:
+    """The moments of an operator whose input's channels are divided by `scales`, shape (channels,)."""
+    weights = model.tensors[operator.inputs[1]].shape
+    groups, columns = moments.total.shape
+    taps = 1 if operator.code == "FULLY_CONNECTED" else weights[1] * weights[2]
+    factors = np.tile(scales.reshape(groups, 1, -1), (1, taps, 1)).reshape(groups, columns)
+    products = moments.products / (factors[:, :, None] * factors[:, None, :])
+    return Moments(count=moments.count, total=moments.total / factors, products=products)
+
+
+def round_weights(int8: Model, float32: Model, moments: Mapping[str, Moments]) -> Model:
+    """The int8 model with the weights and biases of every operator that has moments rounded anew.
+
+    Args:
+        int8: what `quantize` made of `float32`.
+        float32: the model with the weights that are to be rounded.
+        moments: of the columns in `float32`, by the name of the operator's output.
+    """
+    tensors = dict(int8.tensors)
+    sources = {operator.outputs[0]: operator for operator in float32.operators}
+    for operator in int8.operators:
+        name = operator.outputs[0]
+        if name not in moments:
+            continue
+        source, seen = sources[name], moments[name]
+        data, weights, bias = (int8.tensors[each] for each in operator.inputs)
+        assert data.quantization is not None
+        assert weights.quantization is not None
+        assert bias.quantization is not None
+        exact = by_group(float32.tensors[source.inputs[1]].content.astype(np.float64), source, float32)
+        scales = np.broadcast_to(weights.quantization.scales.astype(np.float64), exact.shape[0] * exact.shape[1])
+        scales = scales.reshape(*exact.shape[:2], 1)
+        # The input's own rounding, white with a variance of step² / 12, is multiplied by the weights too.
+        noise = float(data.quantization.scales[0]) ** 2 / 12
+        stored = compensated(exact, scales, seen.covariance + noise * np.eye(exact.shape[2]))
+        shift = (exact - stored * scales) @ seen.mean[:, :, None]
+        offset = float32.tensors[source.inputs[2]].content + shift.reshape(-1)
+        tensors[weights.name] = replace(weights, data=from_groups(stored, source, float32).astype(np.int8))
+        tensors[bias.name] = replace(bias, data=bias.quantization.quantize(offset, bits=32))
+    return replace(int8, tensors=tensors)
+
+
+def compensated(weights: Array, scales: Array, covariance: Array) -> Array:
+    """Levels of weights, −127 … 127, no worse at the outputs than the nearest ones.
+
+    Args:
+        weights: float64, shape (groups, outputs, columns).
+        scales: of one level, shape (groups, outputs, 1).
+        covariance: H, shape (groups, columns, columns).
+    """
+    order = np.argsort(-np.diagonal(covariance, axis1=1, axis2=2), axis=1, kind="stable")
+    ordered = np.take_along_axis(np.take_along_axis(covariance, order[:, :, None], 1), order[:, None, :], 2)
+    size = np.trace(ordered, axis1=1, axis2=2)[:, None, None] / ordered.shape[1]
+    damped = ordered + (_DAMPING * size + np.finfo(np.float32).tiny) * np.eye(ordered.shape[1])
+    upper = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    # From here in levels, column by column: shape (groups, columns, outputs).
+    exact = weights / scales
+    left = np.take_along_axis(exact, order[:, None, :], 2).transpose(0, 2, 1).copy()
+    chosen = np.empty_like(left)
+    for column in range(left.shape[1]):
+        chosen[:, column] = np.clip(np.rint(left[:, column]), -_LIMIT, _LIMIT)
+        error = (left[:, column] - chosen[:, column]) / upper[:, column, column, None]
+        left[:, column + 1 :] -= upper[:, column, column + 1 :, None] * error[:, None, :]
+    compensating = np.take_along_axis(chosen.transpose(0, 2, 1), np.argsort(order, axis=1)[:, None, :], 2)
+    nearest = np.clip(np.rint(exact), -_LIMIT, _LIMIT)
+    is_better = output_error(exact - compensating, covariance) < output_error(exact - nearest, covariance)
+    return np.where(is_better[:, :, None], compensating, nearest)
+
+
+def output_error(difference: Array, covariance: Array) -> Array:
+    """Mean squared error at each output of weights that are off by `difference`, shape (groups, outputs)."""
+    errors: Array = np.sum((difference @ covariance) * difference, axis=2)
+    return errors
