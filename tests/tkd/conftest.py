@@ -7,6 +7,13 @@ import pytest
 from tkd.audio.wav import write_wav
 from tkd.data.synth import SynthSettings, make_corpus
 
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 CORPUS_SETTINGS = SynthSettings(clips=600, seed=0)
 
 

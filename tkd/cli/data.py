@@ -13,7 +13,7 @@ from pathlib import Path
 from converters.command_line import ExitCode, add_common_options, available_cores, parser, progress, run
 from converters.files import write_text
 from tkd.data.check import CheckReport, Fault, check_data
-from tkd.data.layout import SPLITS, read_layout
+from tkd.data.layout import NOISY_MANIFEST, SPLITS, read_layout
 from tkd.errors import TkdError
 
 _PROGRAM = "tkd-data"
@@ -32,7 +32,7 @@ def _command(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(_PROGRAM, "Make a data set in the layout of Speech Commands, or check one.")
-    actions = made.add_subparsers(required=True, metavar="synth | check")
+    actions = made.add_subparsers(required=True, metavar="synth | noisy | check")
     synth = actions.add_parser(
         "synth",
         help="speak a keyword corpus with espeak-ng (synthetic!)",
@@ -44,15 +44,30 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("data/synth"), metavar="DIR", help="where (default: %(default)s)"
     )
     synth.add_argument("--clips", type=int, default=12_000, metavar="N", help="how many (default: %(default)s)")
-    synth.add_argument("--seed", type=int, default=0, metavar="S", help="fixes every sample (default: %(default)s)")
     synth.add_argument("--snr-db", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
                        help="word to noise, each clip draws its own (default: 5 30)")  # fmt: skip
-    synth.add_argument(
-        "--jobs", type=int, default=available_cores(), metavar="J", help="processes (default: %(default)s)"
-    )
-    synth.add_argument("--force", action="store_true", default=False, help="replace what is in DIR")
-    synth.add_argument("--json", metavar="PATH|-", default=None, help="write the manifest as JSON, - for stdout")
+    _add_making_options(synth)
     synth.set_defaults(action=_synth)
+    noisy = actions.add_parser(
+        "noisy",
+        help="put the words of a data set into seconds of noise",
+        description="Mixes every clip of a data set in the layout of Speech Commands into noise at a random place, "
+        "writes the result in the same layout, and where each word is into intervals.csv. The defaults are ours: the "
+        "noises, SNR and placement of Noisy Speech Commands v2 (arXiv 2110.14131) are unpublished.",
+        argument_default=argparse.SUPPRESS,
+    )
+    noisy.add_argument("--data", type=Path, required=True, metavar="DIR", help="the words, one second a clip")
+    noisy.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the result goes")
+    noisy.add_argument("--seconds", type=float, required=True, metavar="L", help="length of a clip; the paper has 2, "
+                       "4, 6 and 8")  # fmt: skip
+    noisy.add_argument("--snr-db", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
+                       help="word to noise, each clip draws its own (default: 5 30)")  # fmt: skip
+    noisy.add_argument("--noise", nargs="+", default=None, metavar="NOISE", help="'own' (the recordings of the data "
+                       "set), white, pink, brown, hum, bursts, or a folder of recordings (default: all but a folder)"
+                       )  # fmt: skip
+    noisy.add_argument("--most", type=int, default=0, metavar="N", help="clips of a word in a split (default: all)")
+    _add_making_options(noisy)
+    noisy.set_defaults(action=_noisy)
     check = actions.add_parser(
         "check",
         help="say what a data set holds and what is wrong with it",
@@ -63,9 +78,18 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("folder", type=Path, metavar="DIR", help="the data set")
     check.add_argument("--json", metavar="PATH|-", default=None, help="write the report as JSON, - for stdout")
     check.set_defaults(action=_check)
-    for action in (synth, check):
+    for action in (synth, noisy, check):
         add_common_options(action)
     return made
+
+
+def _add_making_options(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--seed", type=int, default=0, metavar="S", help="fixes every sample (default: %(default)s)")
+    action.add_argument(
+        "--jobs", type=int, default=available_cores(), metavar="J", help="processes (default: %(default)s)"
+    )
+    action.add_argument("--force", action="store_true", default=False, help="replace what is in DIR")
+    action.add_argument("--json", metavar="PATH|-", default=None, help="write the manifest as JSON, - for stdout")
 
 
 def _synth(arguments: argparse.Namespace) -> int:
@@ -92,6 +116,35 @@ def _synth(arguments: argparse.Namespace) -> int:
         print(f"{folder}: {outcome}")
         print(f"  {settings.clips:,} clips ({counts}) of {speakers:,} voices, seed {settings.seed}")
         print(f"  SYNTHETIC speech (espeak-ng {manifest['versions']['espeak-ng']}): say so beside every number")
+    return ExitCode.GOOD
+
+
+def _noisy(arguments: argparse.Namespace) -> int:
+    from tkd.data.noisy import INTERVALS, NoisySettings, is_made_already, make_noisy, plan_noisy
+
+    low, high = arguments.snr_db
+    given = {"noise": tuple(arguments.noise)} if arguments.noise else {}
+    settings = NoisySettings(
+        seconds=arguments.seconds, seed=arguments.seed, snr_db=(low, high), most=arguments.most, **given
+    )
+    plan = plan_noisy(arguments.data, settings)
+    folder: Path = arguments.out
+    if is_made_already(folder, plan, force=arguments.force):
+        manifest = json.loads((folder / NOISY_MANIFEST).read_text(encoding="utf-8"))
+        outcome = "is there already, made of the same data with the same settings"
+    else:
+        start = time.monotonic()
+        with progress("mixing", len(plan.clips), quiet=arguments.quiet) as advance:
+            manifest = make_noisy(folder, plan, jobs=arguments.jobs, advance=advance)
+        outcome = f"made in {time.monotonic() - start:.1f} s"
+    if arguments.json:
+        _write_json(arguments.json, manifest)
+    if arguments.json != "-":
+        counts = ", ".join(f"{split} {manifest['clips'][split]:,}" for split in SPLITS)
+        print(f"{folder}: {outcome}")
+        print(f"  {len(plan.clips):,} clips ({counts}) of {settings.seconds:g} s, seed {settings.seed}; {INTERVALS}")
+        if manifest["synthetic"]:
+            print("  SYNTHETIC speech: say so beside every number")
     return ExitCode.GOOD
 
 

@@ -21,10 +21,12 @@ from torch import Tensor
 from converters.command_line import available_cores
 from tkd.audio.features import FeatureConfig, FrontEnd
 from tkd.checkpoint import CheckpointSpec
-from tkd.data.speech_commands import Clip, LoadedClips, load_waveforms, open_speech_commands
+from tkd.data.dataset import Clip, LoadedClips
+from tkd.data.loading import Loading, load_clips
 from tkd.errors import DataError
+from tkd.settings import from_table
 from tkd.train.config import DataConfig
-from tkd.train.corpus import Display, describe_data
+from tkd.train.corpus import Display, loading_of, open_data
 
 _BATCH = 500
 _SPOKEN_CLIPS = 6_000
@@ -135,28 +137,41 @@ def load_material(
     Raises:
         DataError, AudioError: the data set or a file of it cannot be used.
     """
-    config = DataConfig(
-        folder=str(folder), silence=spec.data.get("silence", "noise"), seed=int(spec.data.get("seed", 59185))
-    )
-    data_set = open_speech_commands(folder)
-    drawn = {
-        split: data_set.clips(split, config.seed, silence=config.silence, labels=spec.labels)
-        for split in ("train", "test")
-    }
-    places = stratified([clip.label for clip in drawn["train"]], amounts.calibration, amounts.seed)
-    wanted = {"train": [drawn["train"][place] for place in places], "test": list(drawn["test"])}
-    front_end = FrontEnd(features)
-    with display("reading clips", sum(map(len, wanted.values()))) as advance:
-        calibration, test = (
-            _split(load_waveforms(folder, clips, advance=advance), front_end) for clips in wanted.values()
+    config = _data_config(folder, spec)
+    data = open_data(config)
+    if data.labels != spec.labels:
+        raise DataError(
+            f"{folder} has the labels {', '.join(data.labels)}; the checkpoint was trained on "
+            f"{', '.join(spec.labels)}; give the data set that it was trained on with --data"
         )
+    drawn = {split: data.clips(split) for split in ("train", "test")}
+    places = stratified([clip.label for clip in drawn["train"]], amounts.calibration, amounts.seed)
+    calibrating = [drawn["train"][place] for place in places]
+    front_end = FrontEnd(features)
+    with display("reading clips", len(calibrating) + len(drawn["test"])) as advance:
+        calibration = _split(load_clips(data, calibrating, Loading(), advance), front_end)
+        test = _split(load_clips(data, drawn["test"], loading_of(config), advance), front_end)
     return Material(
         calibration=calibration,
         test=test,
         pack=stratified(test.labels.tolist(), amounts.pack, amounts.seed),
-        description=describe_data(data_set, config),
+        description=data.describe(),
         channel_scale=torch.ones(features.channels),
     )
+
+
+def _data_config(folder: Path, spec: CheckpointSpec) -> DataConfig:
+    """The settings of the data that a checkpoint was trained on, at the place where they are now."""
+    recorded = spec.training.get("data", {})
+    known = {field.name for field in dataclasses.fields(DataConfig)}
+    settings = {
+        "silence": spec.data.get("silence", "noise"),
+        "seed": int(spec.data.get("seed", 59185)),
+        **{key: value for key, value in recorded.items() if key in known},
+        "folder": str(folder),
+        "on_bad_file": "error",
+    }
+    return from_table(DataConfig, settings, "the checkpoint's data settings")
 
 
 def stratified(labels: Sequence[int], wanted: int, seed: int) -> tuple[int, ...]:
