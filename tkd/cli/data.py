@@ -13,7 +13,7 @@ from pathlib import Path
 from converters.command_line import ExitCode, add_common_options, available_cores, parser, progress, run
 from converters.files import write_text
 from tkd.data.check import CheckReport, Fault, check_data
-from tkd.data.layout import NOISY_MANIFEST, SPLITS, read_layout
+from tkd.data.layout import NOISY_MANIFEST, SPLITS, SYNTHETIC_MANIFEST, read_layout
 from tkd.errors import TkdError
 
 _PROGRAM = "tkd-data"
@@ -35,17 +35,19 @@ def _parser() -> argparse.ArgumentParser:
     actions = made.add_subparsers(required=True, metavar="synth | noisy | check")
     synth = actions.add_parser(
         "synth",
-        help="speak a keyword corpus with espeak-ng (synthetic!)",
+        help="speak a keyword corpus with espeak-ng, or compute sound events (synthetic!)",
         description="Speaks a corpus of ten keywords and 25 other words with espeak-ng, in noise, in the layout of "
-        "Speech Commands. It is synthetic speech: say so beside every number made with it.",
+        "Speech Commands; or computes a small set of sound events in the layout of FSD50K. Both are synthetic: say so "
+        "beside every number made with them.",
         argument_default=argparse.SUPPRESS,
     )
-    synth.add_argument(
-        "--out", type=Path, default=Path("data/synth"), metavar="DIR", help="where (default: %(default)s)"
-    )
-    synth.add_argument("--clips", type=int, default=12_000, metavar="N", help="how many (default: %(default)s)")
+    synth.add_argument("--task", choices=("keywords", "events"), default="keywords", help="what (default: keywords)")
+    synth.add_argument("--out", type=Path, default=None, metavar="DIR",
+                       help="where (default: data/synth, data/events)")  # fmt: skip
+    synth.add_argument("--clips", type=int, default=None, metavar="N",
+                       help="how many (default: 12000 keywords, 400 events)")  # fmt: skip
     synth.add_argument("--snr-db", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
-                       help="word to noise, each clip draws its own (default: 5 30)")  # fmt: skip
+                       help="of keywords: word to noise, each clip draws its own (default: 5 30)")  # fmt: skip
     _add_making_options(synth)
     synth.set_defaults(action=_synth)
     noisy = actions.add_parser(
@@ -93,13 +95,42 @@ def _add_making_options(action: argparse.ArgumentParser) -> None:
 
 
 def _synth(arguments: argparse.Namespace) -> int:
+    return _synth_events(arguments) if arguments.task == "events" else _synth_keywords(arguments)
+
+
+def _synth_events(arguments: argparse.Namespace) -> int:
+    from tkd.data.events import EventSettings, events_are_made_already, make_events
+
+    given = {} if arguments.clips is None else {"clips": arguments.clips}
+    settings = EventSettings(seed=arguments.seed, **given)
+    folder: Path = arguments.out or Path("data/events")
+    if events_are_made_already(folder, settings, force=arguments.force):
+        manifest = json.loads((folder / SYNTHETIC_MANIFEST).read_text(encoding="utf-8"))
+        outcome = "is there already, made with the same settings"
+    else:
+        start = time.monotonic()
+        with progress("computing", settings.clips, quiet=arguments.quiet) as advance:
+            manifest = make_events(folder, settings, advance)
+        outcome = f"made in {time.monotonic() - start:.1f} s"
+    if arguments.json:
+        _write_json(arguments.json, manifest)
+    if arguments.json != "-":
+        counts = ", ".join(f"{split} {manifest['clips'][split]:,}" for split in SPLITS)
+        print(f"{folder}: {outcome}")
+        print(f"  {sum(manifest['clips'].values()):,} clips ({counts}) of {len(manifest['classes'])} classes")
+        print("  SYNTHETIC sounds, computed and not recorded: say so beside every number")
+    return ExitCode.GOOD
+
+
+def _synth_keywords(arguments: argparse.Namespace) -> int:
     # Imported here: `tkd-data check` needs no espeak-ng.
     from tkd.data.render import Levels
     from tkd.data.synth import MANIFEST, SynthSettings, is_made_already, make_corpus
 
     low, high = arguments.snr_db
-    settings = SynthSettings(clips=arguments.clips, seed=arguments.seed, levels=Levels(snr_db=(low, high)))
-    folder: Path = arguments.out
+    given = {} if arguments.clips is None else {"clips": arguments.clips}
+    settings = SynthSettings(seed=arguments.seed, levels=Levels(snr_db=(low, high)), **given)
+    folder: Path = arguments.out or Path("data/synth")
     if is_made_already(folder, settings, force=arguments.force):
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         outcome = "is there already, made with the same settings"

@@ -15,9 +15,12 @@ from typing import Any
 import torch
 
 from converters.command_line import Advance, available_cores
+from tkd.audio.sound import Fit
 from tkd.audio.wav import SAMPLE_RATE_HZ
 from tkd.augment import noise_bank
 from tkd.data.dataset import DataSet
+from tkd.data.folder import FolderSettings, open_folder
+from tkd.data.fsd50k import open_fsd50k
 from tkd.data.keywords import KeywordSettings, open_keywords
 from tkd.data.layout import SPLITS
 from tkd.data.loading import Loading, default_cache, load_clips
@@ -49,9 +52,24 @@ def open_data(config: DataConfig) -> DataSet:
     """The data set that the settings name; reads no clip.
 
     Raises:
-        DataError, SettingsError, AudioError: see `open_keywords`.
+        DataError, SettingsError, AudioError: see `open_keywords`, `open_folder`, `open_fsd50k`.
     """
     folder = Path(config.folder)
+    if config.kind != "speech_commands":
+        samples = round(config.clip_seconds * SAMPLE_RATE_HZ)
+        fit = Fit(samples=samples, crop=config.crop, pad=config.pad, seed=config.seed)
+        if config.kind == "fsd50k":
+            return open_fsd50k(folder, fit)
+        return open_folder(
+            folder,
+            FolderSettings(
+                fit=fit,
+                convert=config.convert,
+                label_file=config.label_file,
+                speaker_pattern=config.speaker_pattern,
+                seed=config.seed,
+            ),
+        )
     return open_keywords(
         folder,
         KeywordSettings(

@@ -120,10 +120,8 @@ def test_the_level_does_not_tell_words_from_silence() -> None:
     word = np.random.default_rng(1).normal(0, 1_000, 16_000).astype(np.int16)
     settings = MixSettings(samples=32_000, snr_db=(20.0, 20.0), level_dbfs=(-24.0, -24.0))
 
-    levels = [
-        20 * np.log10(np.sqrt(np.mean(np.square(mix(sound, noise, settings, np.random.default_rng(2)).samples / 32767))))
-        for sound in (word, None)
-    ]  # fmt: skip
+    clips = [mix(sound, noise, settings, np.random.default_rng(2)).samples / 32_767 for sound in (word, None)]
+    levels = [20 * np.log10(np.sqrt(np.mean(np.square(clip)))) for clip in clips]
 
     assert levels == pytest.approx([-24.0, -24.0], abs=0.05)
 
