@@ -22,6 +22,7 @@ from converters.command_line import available_cores
 from tkd.audio.features import FeatureConfig, FrontEnd
 from tkd.checkpoint import CheckpointSpec
 from tkd.data.dataset import Clip, LoadedClips
+from tkd.data.fsd50k import may_be_packed
 from tkd.data.loading import Loading, load_clips
 from tkd.errors import DataError
 from tkd.settings import from_table
@@ -38,7 +39,7 @@ class Split:
 
     Attributes:
         inputs: shape (clips, frames, channels), float32.
-        labels: shape (clips,), int64.
+        labels: int64 of shape (clips,), or for several labels a clip float32 of shape (clips, classes).
         ids: one name a clip.
     """
 
@@ -99,11 +100,13 @@ class Amounts:
     Attributes:
         calibration: from the training split.
         pack: from the test split.
+        pack_anyway: also clips whose licence forbids a copy in a bundle, or is not known.
         seed: of the draw.
     """
 
     calibration: int = 256
     pack: int = 480
+    pack_anyway: bool = False
     seed: int = 20_211_027
 
 
@@ -125,6 +128,11 @@ def find_data(spec: CheckpointSpec, told: Path | None, display: Display) -> Path
         raise DataError(
             f"the checkpoint was trained on {spec.data.get('folder', 'unknown data')}, which is not there; "
             "give the folder of the data set with --data"
+        )
+    if "recipe" not in spec.data or "noisy" in spec.data:
+        raise DataError(
+            f"the checkpoint was trained on {recorded or 'unknown data'}, which is not there and is no corpus that is "
+            "spoken anew; make it again as its manifest says and give it with --data"
         )
     return _spoken_anew(int(spec.data["recipe"]["settings"]["seed"]), display)
 
@@ -150,14 +158,36 @@ def load_material(
     front_end = FrontEnd(features)
     with display("reading clips", len(calibrating) + len(drawn["test"])) as advance:
         calibration = _split(load_clips(data, calibrating, Loading(), advance), front_end)
-        test = _split(load_clips(data, drawn["test"], loading_of(config), advance), front_end)
+        loaded = load_clips(data, drawn["test"], loading_of(config), advance)
     return Material(
         calibration=calibration,
-        test=test,
-        pack=stratified(test.labels.tolist(), amounts.pack, amounts.seed),
+        test=_split(loaded, front_end),
+        pack=pack_of(loaded.clips, amounts),
         description=data.describe(),
         channel_scale=torch.ones(features.channels),
     )
+
+
+def pack_of(clips: Sequence[Clip], amounts: Amounts) -> tuple[int, ...]:
+    """Places of the clips of the evaluation pack, stratified by their (first) label, in ascending order.
+
+    A clip without a licence of its own is under that of the whole data set, which is the user's to know.
+
+    Raises:
+        DataError: the licence of every clip forbids a copy.
+    """
+    free = [
+        place
+        for place, clip in enumerate(clips)
+        if amounts.pack_anyway or not clip.licence or may_be_packed(clip.licence)
+    ]
+    if not free:
+        raise DataError(
+            f"none of the {len(clips)} test clips has a licence that allows a copy in a bundle (CC0 or CC BY), or the "
+            "metadata with the licences are missing; unpack FSD50K.metadata, or give --pack-anyway for your own use"
+        )
+    chosen = stratified([clips[place].label for place in free], amounts.pack, amounts.seed)
+    return tuple(free[place] for place in chosen)
 
 
 def _data_config(folder: Path, spec: CheckpointSpec) -> DataConfig:
