@@ -12,6 +12,7 @@ from pathlib import Path
 
 from converters.command_line import ExitCode, add_common_options, available_cores, parser, progress, run
 from converters.files import write_text
+from tkd.audio.wav import SAMPLE_RATE_HZ
 from tkd.data.check import CheckReport, Fault, check_data
 from tkd.data.layout import NOISY_MANIFEST, SPLITS, SYNTHETIC_MANIFEST, read_layout
 from tkd.errors import TkdError
@@ -73,12 +74,18 @@ def _parser() -> argparse.ArgumentParser:
     check = actions.add_parser(
         "check",
         help="say what a data set holds and what is wrong with it",
-        description="Reads every recording of a data set in the layout of Speech Commands, lists what it holds and "
-        "what is wrong. Exit 0: nothing is wrong; 1: faults; 2: not a data set.",
+        description="Reads every recording of a data set, lists what it holds and what is wrong: Speech Commands, its "
+        "test archive, words in noise, FSD50K, or any folder of labels. "
+        "Exit 0: nothing is wrong; 1: faults; 2: not a data set.",
         argument_default=argparse.SUPPRESS,
     )
     check.add_argument("folder", type=Path, metavar="DIR", help="the data set")
     check.add_argument("--json", metavar="PATH|-", default=None, help="write the report as JSON, - for stdout")
+    check.add_argument("--kind", default=None, metavar="KIND", help="speech_commands, test_archive, fsd50k or folder "
+                       "(default: what it looks like)")  # fmt: skip
+    check.add_argument("--convert", action="store_true", default=False,
+                       help="of a folder: other rates and channels are no faults")  # fmt: skip
+    check.add_argument("--labels", default="", metavar="FILE", help="of a folder: its CSV file of labels")
     check.set_defaults(action=_check)
     for action in (synth, noisy, check):
         add_common_options(action)
@@ -180,9 +187,27 @@ def _noisy(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    clips = sum(map(len, read_layout(arguments.folder).words.values()))
+    from tkd.audio.sound import Fit
+    from tkd.data.check_sets import KINDS, check_set, kind_of
+    from tkd.data.folder import FolderSettings
+    from tkd.data.loading import check_choice
+
+    folder: Path = arguments.folder
+    if arguments.kind:
+        check_choice("kind", arguments.kind, KINDS)
+    kind = arguments.kind or kind_of(folder)
+    if kind == "speech_commands":
+        clips = sum(map(len, read_layout(folder).words.values()))
+    else:
+        clips = sum(path.suffix.lower() in (".wav", ".flac") for path in folder.rglob("*"))
     with progress("reading", clips, quiet=arguments.quiet) as advance:
-        report = check_data(arguments.folder, advance=advance)
+        if kind == "speech_commands":
+            report = check_data(folder, advance=advance)
+        else:
+            settings = FolderSettings(
+                fit=Fit(samples=SAMPLE_RATE_HZ), convert=arguments.convert, label_file=arguments.labels
+            )
+            report = check_set(folder, kind, settings, advance)
     if arguments.json:
         _write_json(arguments.json, report.to_dict())
     if arguments.json != "-":
@@ -195,23 +220,31 @@ def _table(report: CheckReport) -> str:
     """What the data set holds: a line for each class, clips and speakers of each split in columns."""
     found = {(row.label, row.split): row for row in report.holdings}
     labels = list(dict.fromkeys(row.label for row in report.holdings))
-    kind = "SYNTHETIC speech" if report.is_synthetic else "recordings"
+    is_speech = report.layout in ("speech_commands", "test_archive")
+    kind = ("SYNTHETIC speech" if is_speech else "SYNTHETIC sounds") if report.is_synthetic else "recordings"
+    length = f" in {report.clip_seconds:g} s of noise" if report.clip_seconds != 1 else ""
     lines = [
-        f"{report.folder}: {kind}, {report.words} words, {report.speakers:,} speakers, split by {report.split_rule}",
+        f"{report.folder}: {kind}, {report.words} {'words' if is_speech else 'classes'}{length}, "
+        f"{report.speakers:,} speakers, split by {report.split_rule}",
         "",
         f"{'clips (speakers)':<16}" + "".join(f"{split:>18}" for split in SPLITS) + f"{'seconds':>12}",
     ]
     for label in labels:
-        rows = [found[label, split] for split in SPLITS]
+        rows = [found[label, split] for split in SPLITS if (label, split) in found]
         cells = "".join(f"{f'{row.clips:,} ({row.speakers:,})':>18}" for row in rows)
+        cells = f"{cells:>{18 * len(SPLITS)}}"
         lines.append(f"{label:<16}{cells}{sum(row.seconds for row in rows):>12,.1f}")
     totals = [sum(row.clips for row in report.holdings if row.split == split) for split in SPLITS]
     seconds = sum(row.seconds for row in report.holdings)
     lines.append(f"{'all':<16}" + "".join(f"{total:>18,}" for total in totals) + f"{seconds:>12,.1f}")
     noise = sum(report.noise_seconds.values())
-    lines += ["", f"background noise: {len(report.noise_seconds)} recordings, {noise:,.1f} s"]
+    if report.layout == "speech_commands":
+        lines += ["", f"background noise: {len(report.noise_seconds)} recordings, {noise:,.1f} s"]
+    lines += [f"licence {name}: {count:,} clips" for name, count in sorted(report.licences.items())]
     if report.short_clips:
-        lines.append(f"{report.short_clips:,} clips are shorter than 1 s and are filled with zeros when read")
+        lines.append(
+            f"{report.short_clips:,} clips are shorter than {report.clip_seconds:g} s and are filled with zeros when read"
+        )
     return "\n".join(lines)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from converters.command_line import available_cores
+from tkd.audio.batched import features_of
 from tkd.audio.features import FeatureConfig, FrontEnd
 from tkd.checkpoint import CheckpointSpec
 from tkd.data.dataset import Clip, LoadedClips
@@ -29,7 +30,6 @@ from tkd.settings import from_table
 from tkd.train.config import DataConfig
 from tkd.train.corpus import Display, loading_of, open_data
 
-_BATCH = 500
 _SPOKEN_CLIPS = 6_000
 
 
@@ -223,10 +223,8 @@ def stratified(labels: Sequence[int], wanted: int, seed: int) -> tuple[int, ...]
 
 
 def _split(loaded: LoadedClips, front_end: FrontEnd) -> Split:
-    waveforms = torch.from_numpy(loaded.waveforms)
-    with torch.no_grad():
-        features = [front_end(part.float() / 32768.0) for part in torch.split(waveforms, _BATCH)]
-    return Split(inputs=torch.cat(features), labels=loaded.labels, ids=_ids(loaded.clips))
+    inputs = features_of(torch.from_numpy(loaded.waveforms), front_end)
+    return Split(inputs=inputs, labels=loaded.labels, ids=_ids(loaded.clips))
 
 
 def _ids(clips: Sequence[Clip]) -> tuple[str, ...]:
