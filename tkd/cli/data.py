@@ -242,9 +242,8 @@ def _table(report: CheckReport) -> str:
         lines += ["", f"background noise: {len(report.noise_seconds)} recordings, {noise:,.1f} s"]
     lines += [f"licence {name}: {count:,} clips" for name, count in sorted(report.licences.items())]
     if report.short_clips:
-        lines.append(
-            f"{report.short_clips:,} clips are shorter than {report.clip_seconds:g} s and are filled with zeros when read"
-        )
+        length = f"{report.clip_seconds:g} s"
+        lines.append(f"{report.short_clips:,} clips are shorter than {length} and are filled with zeros when read")
     return "\n".join(lines)
 
 
