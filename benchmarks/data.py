@@ -11,10 +11,12 @@ Both data sets are synthetic and made in a temporary folder; what is timed are f
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import librosa
@@ -56,11 +58,19 @@ def ours(data: DataSet, clips: Sequence[Clip], front_end: FrontEnd, cache: Path)
     features_of(torch.from_numpy(loaded.waveforms), front_end)
 
 
-def seconds(work: Callable[[], None]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class Spent:
+    """What one call took: seconds on the clock, and seconds of all cores together, those of ended workers included."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def spent(work: Callable[[], None]) -> Spent:
+    """Time of one call."""
+    wall_s, cpu_s = time.perf_counter(), sum(os.times()[:4])
     work()
-    return time.perf_counter() - start
+    return Spent(time.perf_counter() - wall_s, sum(os.times()[:4]) - cpu_s)
 
 
 def measure(name: str, data: DataSet, clips: Sequence[Clip], folder: Path) -> str:
@@ -68,17 +78,27 @@ def measure(name: str, data: DataSet, clips: Sequence[Clip], folder: Path) -> st
     front_end = FrontEnd(find_features(FRONT_END))
     few = clips[:: max(1, len(clips) // 200)]
     naive(data, few[:3], front_end.config)  # librosa compiles at its first call
-    rates: dict[str, list[float]] = {"naive": [], "first": [], "later": []}
+    rounds: dict[str, list[tuple[float, float]]] = {"naive": [], "first": [], "later": []}
     for turn in range(ROUNDS):
         cache = folder / f"cache-{name}-{turn}"
-        rates["naive"].append(len(few) / seconds(lambda: naive(data, few, front_end.config)))
-        for kind in ("first", "later"):
-            rates[kind].append(len(clips) / seconds(lambda cache=cache: ours(data, clips, front_end, cache)))
-    naive_rate, first, later = (statistics.median(rates[kind]) for kind in ("naive", "first", "later"))
-    return (
-        f"| {name} | {len(clips):,} | {naive_rate:,.0f} | {first:,.0f} ({first / naive_rate:.1f} ×) "
-        f"| {later:,.0f} ({later / naive_rate:.1f} ×) |"
-    )
+        for kind, part in (("naive", few), ("first", clips), ("later", clips)):
+
+            def work(kind: str = kind, part: Sequence[Clip] = part, cache: Path = cache) -> None:
+                if kind == "naive":
+                    naive(data, part, front_end.config)
+                else:
+                    ours(data, part, front_end, cache)
+
+            took = spent(work)
+            rounds[kind].append((len(part) / took.wall_s, 1e3 * took.cpu_s / len(part)))
+    rate = {kind: statistics.median(each for each, _ in rows) for kind, rows in rounds.items()}
+    cpu_ms = {kind: statistics.median(each for _, each in rows) for kind, rows in rounds.items()}
+    cells = [f"{rate['naive']:,.0f} · {cpu_ms['naive']:.2f}"] + [
+        f"{rate[kind]:,.0f} ({rate[kind] / rate['naive']:.1f} ×) · "
+        f"{cpu_ms[kind]:.2f} ({cpu_ms['naive'] / cpu_ms[kind]:.1f} ×)"
+        for kind in ("first", "later")
+    ]
+    return f"| {name} | {len(clips):,} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -95,7 +115,10 @@ def main() -> None:
         make_events(folder / "events", EventSettings(clips=options.events), lambda _: None)
         keywords = open_keywords(folder / "kw", KeywordSettings(task="all"))
         events = open_fsd50k(folder / "events", Fit(samples=32_000))
-        print(f"{torch.get_num_threads()} threads, {available_cores()} cores, front end {FRONT_END}; clips a second\n")
+        print(
+            f"{torch.get_num_threads()} threads, {available_cores()} cores, front end {FRONT_END}; clips a second · CPU ms a clip"
+        )
+        print(f"load before: {os.getloadavg()[0]:.1f}; on a busy machine the clock says less than the CPU time\n")
         print("| data, synthetic | clips | naive loop | first run | later runs |\n|---|---|---|---|---|")
         print(measure("keywords, 1 s, 16 kHz", keywords, keywords.clips("train"), folder))
         print(measure("events, 0.3 to 3 s, 44.1 kHz, cut to 2 s", events, events.clips("train"), folder))
