@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from converters.command_line import did_you_mean
 from tkd.errors import AudioError, SettingsError
 
-# On a CPU the spectra of this many one-second clips stay in a core's cache: 0.11 s per 1,000 clips, several times that unsliced.
+# On a CPU the spectra of this many one-second clips stay in a core's cache: 0.11 s per 1,000 clips.
 _CLIPS_AT_ONCE = 16
 
 
