@@ -115,9 +115,7 @@ def main() -> None:
         make_events(folder / "events", EventSettings(clips=options.events), lambda _: None)
         keywords = open_keywords(folder / "kw", KeywordSettings(task="all"))
         events = open_fsd50k(folder / "events", Fit(samples=32_000))
-        print(
-            f"{torch.get_num_threads()} threads, {available_cores()} cores, front end {FRONT_END}; clips a second · CPU ms a clip"
-        )
+        print(f"{available_cores()} cores, front end {FRONT_END}; clips a second · CPU milliseconds a clip")
         print(f"load before: {os.getloadavg()[0]:.1f}; on a busy machine the clock says less than the CPU time\n")
         print("| data, synthetic | clips | naive loop | first run | later runs |\n|---|---|---|---|---|")
         print(measure("keywords, 1 s, 16 kHz", keywords, keywords.clips("train"), folder))
