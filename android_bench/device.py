@@ -105,13 +105,16 @@ class HostDevice(Device):
             )
         except OSError as cause:
             raise DeviceError(f"cannot start {command[0]}: {cause}") from cause
-        try:
-            stdout, stderr = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired as cause:
-            raise DeviceError(f"{' '.join(command[:3])} … took longer than {timeout_s:g} s and was ended") from cause
-        finally:
-            # Also on Ctrl-C: nothing that was started here outlives this call.
-            _end_group(process)
+        with process:
+            try:
+                stdout, stderr = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired as cause:
+                raise DeviceError(
+                    f"{' '.join(command[:3])} … took longer than {timeout_s:g} s and was ended"
+                ) from cause
+            finally:
+                # Also on Ctrl-C: nothing that was started here outlives this call.
+                _end_group(process)
         seconds = time.monotonic() - started
         return CommandResult(exit_code=process.returncode, stdout=stdout, stderr=stderr, seconds=seconds)
 

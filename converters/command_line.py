@@ -57,6 +57,8 @@ EXTRA_OF_MODULE = {
     "ai_edge_litert": "bench",
     "scipy": "bench",
     "adb_shell": "bench",
+    "matplotlib": "report",
+    "sklearn": "report",
     "espeakng_loader": "synth",
 }
 

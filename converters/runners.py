@@ -5,6 +5,8 @@ One example at a time, one thread, as on the phone. Outputs are float32: integer
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,15 +109,16 @@ class TfliteModel:
         content = model.read_bytes() if isinstance(model, Path) else model
         resolver = litert.OpResolverType
         try:
-            self._interpreter = litert.Interpreter(
-                model_content=content,
-                num_threads=1,
-                experimental_preserve_all_tensors=keeps_all,
-                experimental_op_resolver_type=resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-                if keeps_all
-                else resolver.AUTO,
-            )
-            self._interpreter.allocate_tensors()
+            with _without_notices():
+                self._interpreter = litert.Interpreter(
+                    model_content=content,
+                    num_threads=1,
+                    experimental_preserve_all_tensors=keeps_all,
+                    experimental_op_resolver_type=resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                    if keeps_all
+                    else resolver.AUTO,
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as cause:
             raise ConversionError(f"LiteRT refuses the model ({len(content):,} bytes): {cause}") from cause
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
@@ -191,3 +194,26 @@ def _onnxruntime_errors() -> tuple[type[Exception], ...]:
         state.NotImplemented,
         state.RuntimeException,
     )
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keeps LiteRT's `INFO:` lines off stderr, where they would run into a progress bar; anything else passes on.
+
+    LiteRT writes them from C++, past Python's `sys.stderr`.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a process without stderr has nothing to keep clean
+        yield
+        return
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            caught.seek(0)
+            rest = [line for line in caught.read().splitlines(keepends=True) if not line.startswith(b"INFO: ")]
+            os.write(2, b"".join(rest))

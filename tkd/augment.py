@@ -1,8 +1,10 @@
-"""Augmentation of one-second clips as published for Speech Commands: time shift and background noise.
+"""Augmentation of clips as published for Speech Commands: time shift, background noise, and two options.
 
 Source: Warden 2018 (arXiv 1804.03209) and the TensorFlow example it describes; the same numbers in
 TC-ResNet (arXiv 1904.03814 §3.1), kws_streaming and BC-ResNet: shift U(-100, 100) ms with zero fill,
 background noise with probability 0.8 at a volume U(0, 0.1), the sum clipped to ±1.
+Off by default: resampling by up to ±15 % (kws_streaming, arXiv 2005.06720) and SpecAugment's masks over the features
+(Park et al. 2019, arXiv 1904.08779; kws_streaming, BC-ResNet).
 Everything random comes from the generator that is handed in.
 Tested in `tests/tkd/test_augment.py`.
 """
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tkd.errors import SettingsError
@@ -27,14 +30,26 @@ class AugmentConfig:
         max_shift_ms: the shift is uniform in ± this many milliseconds.
         noise_probability: share of clips that get background noise, in [0, 1].
         max_noise_volume: the noise is scaled by a factor uniform in [0, this].
+        max_resample: clips become longer or shorter by a factor uniform in 1 ± this, in [0, 1); speech changes in
+            speed and pitch. 0 leaves them.
+        feature_masks: stretches of time, and as many bands of channels, that are set to zero in the features of each
+            clip; 0 masks nothing. A teacher has masks of its own: these are the student's.
+        max_mask_frames: the length of a masked stretch is uniform in 0 … this many frames.
+        max_mask_channels: the width of a masked band is uniform in 0 … this many channels.
     """
 
     max_shift_ms: float = 100.0
     noise_probability: float = 0.8
     max_noise_volume: float = 0.1
+    max_resample: float = 0.0
+    feature_masks: int = 0
+    max_mask_frames: int = 10
+    max_mask_channels: int = 5
 
     def __post_init__(self) -> None:
-        if self.max_shift_ms < 0 or self.max_noise_volume < 0 or not 0 <= self.noise_probability <= 1:
+        amounts = (self.max_shift_ms, self.max_noise_volume, self.feature_masks, self.max_mask_frames)
+        shares = (self.noise_probability <= 1, 0 <= self.max_resample < 1, self.max_mask_channels >= 0)
+        if min(*amounts, self.noise_probability) < 0 or not all(shares):
             raise SettingsError(f"augmentation out of range: {self}")
 
 
@@ -83,10 +98,33 @@ def shift(waveforms: Tensor, shift_samples: Tensor) -> Tensor:
     return moved
 
 
+def resample(waveforms: Tensor, factors: Tensor) -> Tensor:
+    """Each clip stretched by its own factor, its middle kept, cut or filled with zeros to the old length.
+
+    Linear interpolation between samples, as kws_streaming's resizing of the clip as an image does it.
+
+    Args:
+        waveforms: shape (batch, samples).
+        factors: above 0, shape (batch,); above 1 is longer and lower.
+
+    >>> resample(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.tensor([0.5]))
+    tensor([[0.0000, 1.5000, 3.5000, 0.0000]])
+    """
+    length = waveforms.shape[1]
+    stretched = torch.zeros_like(waveforms)
+    # One clip at a time is three times faster than gathering neighbours for them all.
+    for row, (clip, factor) in enumerate(zip(waveforms, factors.tolist(), strict=True)):
+        whole = F.interpolate(clip[None, None], size=max(1, int(length * factor)), mode="linear")[0, 0]
+        cut, fill = max(0, len(whole) - length) // 2, max(0, length - len(whole)) // 2
+        kept = whole[cut : cut + length]
+        stretched[row, fill : fill + len(kept)] = kept
+    return stretched
+
+
 def augment(
     waveforms: Tensor, bank: NoiseBank | None, config: AugmentConfig, sample_rate_hz: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Shifted clips with background noise, and the shifts.
+    """Resampled and shifted clips with background noise, and the shifts.
 
     Args:
         waveforms: shape (batch, samples), in [-1, 1].
@@ -101,10 +139,14 @@ def augment(
     batch, length = waveforms.shape
     limit = round(config.max_shift_ms * sample_rate_hz / 1000)
     shift_samples = torch.randint(-limit, limit + 1, (batch,), generator=generator)
-    mixed = shift(waveforms, shift_samples)
     place = torch.randint(0, 2**31 - 1, (batch,), generator=generator)
     volume = torch.rand(batch, generator=generator) * config.max_noise_volume
     chosen = torch.rand(batch, generator=generator) < config.noise_probability
+    if config.max_resample:
+        # Drawn last, so that the other draws are the same with it and without.
+        stretch = (2.0 * torch.rand(batch, generator=generator) - 1.0) * config.max_resample
+        waveforms = resample(waveforms, 1.0 + stretch)
+    mixed = shift(waveforms, shift_samples)
     if bank is not None:
         first = bank.starts[place % len(bank.starts)]
         for row in chosen.nonzero()[:, 0].tolist():
@@ -112,28 +154,31 @@ def augment(
     return mixed.clamp_(-1.0, 1.0), shift_samples
 
 
-def mask_features(features: Tensor, *, max_frames: int, max_bands: int, masks: int = 2) -> Tensor:
+def mask_features(
+    features: Tensor, *, max_frames: int, max_bands: int, masks: int = 2, generator: torch.Generator | None = None
+) -> Tensor:
     """Features with stretches of time and bands of frequency set to zero (SpecAugment, Park et al. 2019, 1904.08779).
 
-    Draws from PyTorch's own random state, as dropout does.
-
     Args:
-        features: normalised, so that zero is the mean; shape (batch, frames, bands).
+        features: shape (batch, frames, bands).
         max_frames: longest stretch.
         max_bands: widest band.
         masks: number of each kind.
+        generator: of chance; None draws from PyTorch's own random state, as dropout does.
     """
     batch, frames, bands = features.shape
-    kept = torch.ones_like(features)
+    kept_frames = torch.ones(batch, frames, dtype=torch.bool)
+    kept_bands = torch.ones(batch, bands, dtype=torch.bool)
     for _ in range(masks):
-        kept = kept * _outside_a_stretch(batch, frames, max_frames)[:, :, None]
-        kept = kept * _outside_a_stretch(batch, bands, max_bands)[:, None, :]
-    return features * kept
+        kept_frames &= _outside_a_stretch(batch, frames, max_frames, generator)
+        kept_bands &= _outside_a_stretch(batch, bands, max_bands, generator)
+    kept = kept_frames[:, :, None] & kept_bands[:, None, :]
+    return features * kept.to(features)
 
 
-def _outside_a_stretch(batch: int, length: int, longest: int) -> Tensor:
-    """Shape (batch, length): 0 in one random stretch of at most `longest` a row, 1 elsewhere."""
-    size = torch.randint(0, longest + 1, (batch, 1))
-    first = (torch.rand(batch, 1) * (length - size + 1)).long()
+def _outside_a_stretch(batch: int, length: int, longest: int, generator: torch.Generator | None) -> Tensor:
+    """Shape (batch, length): False in one random stretch of at most `longest` a row, True elsewhere."""
+    size = torch.randint(0, min(longest, length) + 1, (batch, 1), generator=generator)
+    first = (torch.rand(batch, 1, generator=generator) * (length - size + 1)).long()
     place = torch.arange(length)[None, :]
-    return ((place < first) | (place >= first + size)).float()
+    return (place < first) | (place >= first + size)

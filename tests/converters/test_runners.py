@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from converters.errors import ConversionError
 from converters.graph import read_graph
 from converters.lowering.lower import lower
 from converters.lowering.writer import write_model
-from converters.runners import TfliteModel, run_onnx, run_tflite, run_torch
+from converters.runners import TfliteModel, _without_notices, run_onnx, run_tflite, run_torch
 from converters.to_onnx import to_onnx
 
 
@@ -69,3 +71,9 @@ def test_an_input_of_another_shape_is_refused(onnx, tflite):
         run_tflite(tflite, wrong)
     with pytest.raises(ConversionError, match="ONNX Runtime cannot run the model"):
         run_onnx(onnx.SerializeToString(), wrong)
+
+
+def test_engine_notices_stay_off_stderr_and_everything_else_passes(capfd: pytest.CaptureFixture[str]) -> None:
+    with _without_notices():
+        os.write(2, b"INFO: created a delegate\nWARNING: something else\n")
+    assert capfd.readouterr().err == "WARNING: something else\n"

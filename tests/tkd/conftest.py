@@ -1,11 +1,16 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from converters.command_line import Advance
 from tkd.audio.wav import write_wav
 from tkd.data.synth import SynthSettings, make_corpus
+from tkd.distill import DistillConfig
+from tkd.train.config import DataConfig, FitConfig, StudentConfig, TrainConfig
+from tkd.train.run import run_training
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +92,24 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "nothing": (lambda path: path.write_bytes(b""), "not a wav", "it starts with b''"),
     "gone": (Path.unlink, "unreadable", "cannot be read (No such file or directory)"),
 }  # fmt: skip
+
+
+@contextmanager
+def silent(_title: str, _total: int) -> Iterator[Advance]:
+    """A display that shows nothing."""
+    yield lambda _steps: None
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory, spoken_corpus: Path) -> Path:
+    """The folder of a completed run of TC-ResNet8, trained for seconds: good enough to convert, not to quote."""
+    folder = tmp_path_factory.mktemp("trained") / "runs" / "quick"
+    config = TrainConfig(
+        run=str(folder),
+        data=DataConfig(folder=str(spoken_corpus)),
+        student=StudentConfig(name="tcresnet8"),
+        student_fit=FitConfig(steps=160, batch_size=32, learning_rate=5e-3, label_smoothing=0.1, validate_every=80),
+        distill=DistillConfig(lambdas=(0.0,)),
+    )
+    run_training(config, silent)
+    return folder

@@ -32,7 +32,7 @@ def saved(tmp_path: Path, kind: str) -> str:
 
 def test_the_small_teacher_attends_in_steps_of_40_ms() -> None:
     attention, logits = build_teacher(SMALL, 12).attend(torch.randn(3, 16_000))
-    assert (attention.shape, logits.shape) == ((3, 25), (3, 12))
+    assert (attention.shape, logits.shape) == ((3, 26), (3, 12))
     assert torch.allclose(attention.sum(dim=1), torch.ones(3), atol=1e-5)
 
 

@@ -168,6 +168,8 @@ FEATURES: dict[str, FeatureConfig] = {
     "kws-streaming": _KWS_STREAMING,
     # The same with all 40 coefficients, as its larger experiments (TC-ResNet among them) have it.
     "kws-streaming-tcresnet": dataclasses.replace(_KWS_STREAMING, n_mfcc=40),
+    # The same with its upper edge for attention of several heads.
+    "kws-streaming-mhatt": dataclasses.replace(_KWS_STREAMING, mel_high_hz=8000),
     # kws_streaming's newer 12-label scripts: 30/10 ms, 98 frames.
     "kws-streaming-30-10": dataclasses.replace(_KWS_STREAMING, window_ms=30, hop_ms=10, n_fft=512, mel_high_hz=7600),
     # MLPerf Tiny's DS-CNN: 49 frames of 10 coefficients; window 30 ms, hop 20 ms.
@@ -178,12 +180,8 @@ FEATURES: dict[str, FeatureConfig] = {
     "ds-cnn": dataclasses.replace(_TCRESNET, window_ms=40, hop_ms=20, n_fft=1024, n_mfcc=10),
     # CNN-1 and CNN-2 among TC-ResNet's baselines: 49 frames, 40 coefficients.
     "cnn-baseline": dataclasses.replace(_TCRESNET, window_ms=40, hop_ms=20, n_fft=1024),
-    # Kim et al. 2021, arXiv 2106.04140 (torchaudio's MelSpectrogram, centred): 101 frames.
+    # Kim et al. 2021, arXiv 2106.04140 (torchaudio's MelSpectrogram, centred): 101 frames; our teacher's stem too.
     "bcresnet": _LOG_MEL,
-    # For a small teacher with wav2vec 2.0's frame rate of 50 Hz: 49 frames. Ours, in no paper.
-    "teacher-log-mel": dataclasses.replace(
-        _LOG_MEL, window_ms=32, hop_ms=20, n_mels=64, mel_low_hz=20, mel_high_hz=7600, is_centred=False
-    ),
 }
 
 

@@ -128,7 +128,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     pack, test = export.stages[0].pack.total, export.stages[0].test.total
     table = Table("stage", "against the stage before", f"pack % of {pack}", f"test % of {test}", "KiB")
     stages = {each.stage: each for each in export.conversion.parity.stages}

@@ -1,4 +1,4 @@
-"""`tkd-train CONFIG.toml`: train a teacher, cache its attention, train and choose students."""
+"""`tkd-train CONFIG.toml`: train a teacher, cache its attention, train and choose students. `--list` shows them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(argv: Sequence[str]) -> int:
-    options = _parser().parse_args(argv)
+    made = _parser()
+    options = made.parse_args(argv)
+    if options.list:
+        return _list_students(options.json)
+    if not options.config:
+        made.error("a configuration is wanted; --list shows the students")
     # Imports of torch and transformers take seconds: after the arguments, so that --help is instant.
     from tkd.settings import load_settings
     from tkd.train.config import TrainConfig
@@ -54,12 +59,29 @@ def _parser() -> argparse.ArgumentParser:
         _PROGRAM,
         "Trains a teacher, caches its attention, and trains one student for each λ; the best on validation is kept.",
     )
-    made.add_argument("config", help=f"a TOML file, or the name of a packaged one: {packaged}")
+    made.add_argument("config", nargs="?", help=f"a TOML file, or the name of a packaged one: {packaged}")
+    made.add_argument("--list", action="store_true", help="show the students: size, work, published accuracy")
     made.add_argument("--set", action="append", default=[], metavar="a.b=c", help="changes one setting; repeatable")
     made.add_argument("--resume", action="store_true", help="continue the run in the folder; a completed one is shown")
     made.add_argument("--restart", action="store_true", help="delete the run in the folder and begin anew")
-    made.add_argument("--json", metavar="PATH|-", help="write the result as JSON")
+    made.add_argument("--json", metavar="PATH|-", help="write the result, or the list, as JSON")
     return made
+
+
+def _list_students(json_path: str | None) -> int:
+    from rich.console import Console
+
+    from tkd.students.listing import students_document, students_table
+
+    document = students_document()
+    if json_path:
+        text = json.dumps(document, indent=2)
+        if json_path == "-":
+            print(text)
+            return ExitCode.GOOD
+        write_text(Path(json_path), text + "\n")
+    Console().print(students_table(document))
+    return ExitCode.GOOD
 
 
 def _config_path(name: str) -> Path:
@@ -84,7 +106,7 @@ def _print_result(result: RunResult) -> None:
         low, high = test["interval_95"]
         interval = f"{100 * low:.1f} – {100 * high:.1f}"
         table.add_row(what, weight, f"{100 * validation:.1f}", f"{100 * test['accuracy']:.1f}", interval, note)
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     kind = "SYNTHETIC speech" if data["synthetic"] else "recorded speech"
     counts = ", ".join(f"{count} {split}" for split, count in data["clips"].items())

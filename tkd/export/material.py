@@ -28,7 +28,7 @@ from tkd.data.loading import Loading, load_clips
 from tkd.errors import DataError
 from tkd.settings import from_table
 from tkd.train.config import DataConfig
-from tkd.train.corpus import Display, loading_of, open_data
+from tkd.train.corpus import Display, loading_of, open_data_of
 
 _SPOKEN_CLIPS = 6_000
 
@@ -145,13 +145,8 @@ def load_material(
     Raises:
         DataError, AudioError: the data set or a file of it cannot be used.
     """
-    config = _data_config(folder, spec)
-    data = open_data(config)
-    if data.labels != spec.labels:
-        raise DataError(
-            f"{folder} has the labels {', '.join(data.labels)}; the checkpoint was trained on "
-            f"{', '.join(spec.labels)}; give the data set that it was trained on with --data"
-        )
+    config = data_config(folder, spec)
+    data = open_data_of(config, spec.labels)
     drawn = {split: data.clips(split) for split in ("train", "test")}
     places = stratified([clip.label for clip in drawn["train"]], amounts.calibration, amounts.seed)
     calibrating = [drawn["train"][place] for place in places]
@@ -190,7 +185,7 @@ def pack_of(clips: Sequence[Clip], amounts: Amounts) -> tuple[int, ...]:
     return tuple(free[place] for place in chosen)
 
 
-def _data_config(folder: Path, spec: CheckpointSpec) -> DataConfig:
+def data_config(folder: Path, spec: CheckpointSpec) -> DataConfig:
     """The settings of the data that a checkpoint was trained on, at the place where they are now."""
     recorded = spec.training.get("data", {})
     known = {field.name for field in dataclasses.fields(DataConfig)}

@@ -1,50 +1,30 @@
 """TC-ResNet: temporal convolutions over MFCC, the coefficients as channels.
 
 Source: Choi et al. 2019, "Temporal Convolution for Real-time Keyword Spotting on Mobile Devices",
-arXiv 1904.03814, figure 2 and section 2.2.
+arXiv 1904.03814, figure 2 and section 2.2; and the larger form with biases of Rybakov et al. 2020,
+"Streaming Keyword Spotting on Mobile Devices", arXiv 2005.06720.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tkd.students.student import Student
+from tkd.students.tensorflow_layers import TF_EPSILON, SameConv1d, initialise_glorot
 
 _BN_MOMENTUM = 0.003  # the paper's decay .997, in PyTorch's convention
-_BN_EPSILON = 1e-3  # TensorFlow slim's default, which the published code leaves as it is
-
-
-class SameConv1d(nn.Conv1d):
-    """A convolution over time with TensorFlow's SAME padding, which is asymmetric where a stride meets an even rest.
-
-    Shapes: (batch, in_channels, time) to (batch, out_channels, ceil(time / stride)).
-    """
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
-        """The convolution of `input`; see the class for shapes."""
-        before, after = same_padding(input.shape[-1], self.kernel_size[0], self.stride[0])
-        return super().forward(F.pad(input, (before, after)) if before or after else input)
-
-
-def same_padding(time: int, kernel_size: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after a sequence of `time` steps so that ceil(time / stride) steps come out.
-
-    >>> same_padding(98, 9, 2), same_padding(49, 9, 2)
-    ((3, 4), (4, 4))
-    """
-    total = max((-(-time // stride) - 1) * stride + kernel_size - time, 0)
-    return total // 2, total - total // 2
 
 
 class _ConvNorm(nn.Sequential):
-    def __init__(self, channels_in: int, channels_out: int, kernel_size: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel_size: int, stride: int, bias: bool) -> None:
         super().__init__(
-            SameConv1d(channels_in, channels_out, kernel_size, stride=stride, bias=False),
-            nn.BatchNorm1d(channels_out, eps=_BN_EPSILON, momentum=_BN_MOMENTUM),
+            SameConv1d(channels_in, channels_out, kernel_size, stride=stride, bias=bias),
+            nn.BatchNorm1d(channels_out, eps=TF_EPSILON, momentum=_BN_MOMENTUM),
         )
 
 
@@ -55,48 +35,60 @@ class _ResidualBlock(nn.Module):
     └───[conv 1 /stride─BN─ReLU]───────────+──ReLU──►      the bracket only where the stride is 2
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int, bias: bool) -> None:
         super().__init__()
-        self.first = _ConvNorm(channels_in, channels_out, 9, stride)
-        self.second = _ConvNorm(channels_out, channels_out, 9, 1)
+        self.first = _ConvNorm(channels_in, channels_out, 9, stride, bias)
+        self.second = _ConvNorm(channels_out, channels_out, 9, 1, bias)
         changes_shape = stride != 1 or channels_in != channels_out
-        self.shortcut = _ConvNorm(channels_in, channels_out, 1, stride) if changes_shape else None
+        self.shortcut = _ConvNorm(channels_in, channels_out, 1, stride, bias) if changes_shape else None
 
     def forward(self, x: Tensor) -> Tensor:
         skip = x if self.shortcut is None else F.relu(self.shortcut(x))
         return F.relu(self.second(F.relu(self.first(x))) + skip)
 
 
-class TcResNet(Student):
-    """TC-ResNet with any list of residual blocks; the head pools over time and has no bias.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcResNetPlan:
+    """What tells one TC-ResNet from another.
 
-    Args:
-        channels_in: channels of a feature frame (40 MFCC in the paper).
-        classes: number of labels.
+    Attributes:
         stem: channels of the first, 3-tap convolution.
-        blocks: (channels, stride) of each residual block.
+        blocks: channels of each residual block; the stride is 2 where they change and 1 where they stay.
         dropout: share of pooled values dropped in training.
+        has_bias: whether convolutions and classifier have biases.
     """
 
-    def __init__(
-        self, channels_in: int, classes: int, *, stem: int, blocks: Sequence[tuple[int, int]], dropout: float = 0.5
-    ) -> None:
+    stem: int
+    blocks: tuple[int, ...]
+    dropout: float = 0.5
+    has_bias: bool = False
+
+
+class TcResNet(Student):
+    """TC-ResNet of any plan; the head pools over time.
+
+    Args:
+        channels_in: channels of a feature frame (40 MFCC in the papers).
+        classes: number of labels.
+        plan: the network's shape.
+    """
+
+    def __init__(self, channels_in: int, classes: int, plan: TcResNetPlan) -> None:
         super().__init__()
-        self.stem = _ConvNorm(channels_in, stem, 3, 1)
-        widths = [stem, *(channels for channels, _ in blocks)]
+        self.stem = _ConvNorm(channels_in, plan.stem, 3, 1, plan.has_bias)
         self.blocks = nn.Sequential(
             *(
-                _ResidualBlock(before, channels, stride)
-                for before, (channels, stride) in zip(widths, blocks, strict=False)
+                _ResidualBlock(before, channels, 1 if channels == before else 2, plan.has_bias)
+                for before, channels in itertools.pairwise((plan.stem, *plan.blocks))
             )
         )
-        self.context_channels = widths[-1]
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(widths[-1], classes, bias=False)
-        _initialise(self)
+        self.context_channels = plan.blocks[-1]
+        self.dropout = nn.Dropout(plan.dropout)
+        self.classifier = nn.Linear(plan.blocks[-1], classes, bias=plan.has_bias)
+        initialise_glorot(self)
 
     def contexts(self, features: Tensor) -> Tensor:
-        """The map before global average pooling; time is an eighth of the frames, rounded up."""
+        """The map before global average pooling; time is halved, rounding up, by each block of stride 2."""
         maps: Tensor = self.blocks(F.relu(self.stem(features.transpose(1, 2))))
         return maps.transpose(1, 2)
 
@@ -110,15 +102,3 @@ class TcResNet(Student):
         """Logits of the contexts' mean over time."""
         logits: Tensor = self.classifier(self.dropout(contexts.mean(dim=1)))
         return logits
-
-
-def tcresnet8(channels_in: int, classes: int) -> TcResNet:
-    """TC-ResNet8 with width multiplier 1: 16 channels, then 24, 32 and 48, each block with stride 2."""
-    return TcResNet(channels_in, classes, stem=16, blocks=((24, 2), (32, 2), (48, 2)))
-
-
-def _initialise(network: nn.Module) -> None:
-    """Xavier initialisation of all weights, as in the paper's code."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv1d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight)

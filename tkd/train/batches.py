@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tkd.augment import AugmentConfig, NoiseBank, augment
+from tkd.augment import AugmentConfig, NoiseBank, augment, mask_features
 
 _PREFETCH = 3
 
@@ -66,7 +66,7 @@ class Batches:
 
     Args:
         store: the clips.
-        config: how they are varied.
+        config: how they are varied; `feature_masks` wants features of shape (batch, frames, channels).
         batch_size: clips a batch; a store with fewer gives all of them each time.
         seed: with the step, decides everything.
         prepare: turns waveforms (batch, samples) into inputs, for example a front end.
@@ -96,15 +96,20 @@ class Batches:
             self._order = torch.randperm(len(self._store), generator=_generator(self._seed, epoch, 0))
             self._epoch = epoch
         index = self._order[place * self._size : (place + 1) * self._size]
+        generator = _generator(self._seed, step, 1)
         waveforms, shift_samples = augment(
-            self._store.clips(index),
-            self._store.noise,
-            self._config,
-            self._store.sample_rate_hz,
-            _generator(self._seed, step, 1),
+            self._store.clips(index), self._store.noise, self._config, self._store.sample_rate_hz, generator
         )
         with torch.no_grad():
             inputs = self._prepare(waveforms)
+            if self._config.feature_masks:
+                inputs = mask_features(
+                    inputs,
+                    max_frames=self._config.max_mask_frames,
+                    max_bands=self._config.max_mask_channels,
+                    masks=self._config.feature_masks,
+                    generator=generator,
+                )
         return Batch(inputs=inputs, labels=self._store.labels[index], index=index, shift_samples=shift_samples)
 
     def run(self, first: int, last: int) -> Iterator[Batch]:

@@ -10,33 +10,54 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tkd.audio.features import find_features
 from tkd.augment import AugmentConfig
 from tkd.distill import DistillConfig
 from tkd.errors import SettingsError
 from tkd.settings import to_table
+from tkd.students import find_student
 from tkd.teacher import TeacherConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
-    """One optimisation with AdamW: warm-up, then a cosine to zero.
+    """One optimisation: an optimiser, a learning rate that changes with the step, and how often it is looked at.
 
     Attributes:
         steps: updates.
         batch_size: clips an update.
+        optimiser: `adamw` decays weights apart from the gradient, `adam` and `sgd` add the decay to it (L2).
+        momentum: of `sgd`, Polyak's; the others have β₁ = .9 and β₂ = .999.
         learning_rate: at the end of the warm-up.
-        weight_decay: AdamW's, decoupled; on weights, not on biases and norms.
+        schedule: what the rate does after the warm-up. `cosine` and `linear` fall to `final_rate` at the last step,
+            `exponential` falls to it by the same factor each step, `constant` stays, and `step` takes the rates of
+            `step_rates` from the steps of `step_starts` on.
+        final_rate: the rate that `cosine`, `linear` and `exponential` reach.
+        step_starts: of `step`: the steps, rising, at which the rate changes.
+        step_rates: of `step`: the rate from each of those steps on.
+        weight_decay: what the optimiser does with it, see `optimiser`.
+        decays: `weights` decays matrices and kernels alone, `everything` biases and norms too.
         warmup_share: share of the steps in which the rate rises linearly from zero.
         label_smoothing: probability spread over the wrong classes.
-        clip_norm: largest norm of the gradient.
+        clip_norm: largest norm of the gradient; 0 does not clip.
         validate_every: steps between two validations, each of which also saves a state to resume from.
         precision: `bfloat16` computes in mixed precision.
+
+    Raises:
+        SettingsError: a value is out of its range, or belongs to another schedule.
     """
 
     steps: int
     batch_size: int = 100
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    momentum: float = 0.9
     learning_rate: float = 1e-3
+    schedule: Literal["cosine", "step", "exponential", "linear", "constant"] = "cosine"
+    final_rate: float = 0.0
+    step_starts: tuple[int, ...] = ()
+    step_rates: tuple[float, ...] = ()
     weight_decay: float = 0.01
+    decays: Literal["weights", "everything"] = "weights"
     warmup_share: float = 0.05
     label_smoothing: float = 0.0
     clip_norm: float = 1.0
@@ -46,10 +67,33 @@ class FitConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.validate_every) < 1:
             raise SettingsError("steps, batch_size and validate_every must be at least 1")
-        if self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise SettingsError("learning_rate and clip_norm must be above 0")
+        if self.learning_rate <= 0:
+            raise SettingsError("learning_rate must be above 0")
+        if self.clip_norm < 0:
+            raise SettingsError("clip_norm must be above 0, or 0 for no clipping")
         if not (0 <= self.warmup_share < 1 and 0 <= self.label_smoothing < 1 and self.weight_decay >= 0):
             raise SettingsError("warmup_share and label_smoothing must be in [0, 1), weight_decay at least 0")
+        if not 0 <= self.momentum < 1:
+            raise SettingsError(f"momentum must be in [0, 1), saw {self.momentum}")
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        if not 0 <= self.final_rate <= self.learning_rate:
+            raise SettingsError(f"final_rate must be between 0 and learning_rate, saw {self.final_rate}")
+        if self.schedule == "exponential" and self.final_rate == 0:
+            raise SettingsError("the exponential schedule never reaches 0: give a final_rate above 0")
+        if self.schedule in ("step", "constant") and self.final_rate:
+            raise SettingsError(f"the {self.schedule} schedule has no final_rate: leave it out")
+        if (self.schedule == "step") != bool(self.step_starts or self.step_rates):
+            raise SettingsError("step_starts and step_rates belong to the step schedule, and it needs both")
+        if len(self.step_starts) != len(self.step_rates):
+            raise SettingsError(
+                f"step_starts has {len(self.step_starts)} entries and step_rates {len(self.step_rates)}; "
+                "expected one rate for each start"
+            )
+        rising = list(self.step_starts) == sorted(set(self.step_starts)) and min(self.step_starts, default=1) > 0
+        if not rising or min(self.step_rates, default=1.0) <= 0:
+            raise SettingsError("step_starts must rise from above 0, and step_rates be above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +148,18 @@ class StudentConfig:
     Attributes:
         name: a name of the table of students.
         features: a named front end; empty takes the student's published one.
+        forget_bias: of LSTM-P's forget gates before training; nothing leaves TensorFlow's 1. Clips of several
+            seconds want 4.
     """
 
     name: str
     features: str = ""
+    forget_bias: float | None = None
+
+    def __post_init__(self) -> None:
+        find_student(self.name)
+        if self.features:
+            find_features(self.features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +187,13 @@ class TrainConfig:
     distill: DistillConfig = field(default_factory=DistillConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.needs_teacher and self.augment.max_resample:
+            raise SettingsError(
+                "augment.max_resample stretches clips, and the teacher's cached attention is that of clips as they "
+                "are: leave it out, or train without a teacher (distill.lambdas = [0.0])"
+            )
 
     @property
     def needs_teacher(self) -> bool:

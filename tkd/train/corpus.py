@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from tkd.augment import noise_bank
 from tkd.data.dataset import DataSet
 from tkd.data.folder import FolderSettings, open_folder
 from tkd.data.fsd50k import open_fsd50k
-from tkd.data.keywords import KeywordSettings, open_keywords
+from tkd.data.keywords import KeywordSettings, KeywordTask, open_keywords
 from tkd.data.layout import SPLITS
 from tkd.data.loading import Loading, default_cache, load_clips
+from tkd.errors import DataError
 from tkd.train.batches import ClipStore
 from tkd.train.config import DataConfig
 
@@ -80,6 +81,23 @@ def open_data(config: DataConfig) -> DataSet:
             seed=config.seed,
         ),
     )
+
+
+def open_data_of(config: DataConfig, labels: tuple[str, ...]) -> DataSet:
+    """The data set, drawn for the labels of a model in their order.
+
+    Raises:
+        DataError: it has other labels; a keyword that is not there is named when its clips are drawn.
+    """
+    data = open_data(config)
+    if isinstance(data, KeywordTask):
+        return replace(data, labels=labels)
+    if data.labels != labels:
+        raise DataError(
+            f"{data.folder} has the labels {', '.join(data.labels[:12])}; the model was trained on "
+            f"{', '.join(labels[:12])}; give the data set that it was trained on with --data"
+        )
+    return data
 
 
 def loading_of(config: DataConfig) -> Loading:

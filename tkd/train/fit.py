@@ -88,7 +88,7 @@ def fit(objective: Objective, batches: Batches, config: FitConfig, seed: int, pl
         TkdError: the loss is not finite; the message names the step.
     """
     module = objective.module
-    optimiser = _optimiser(module, config)
+    optimiser = make_optimiser(module, config)
     progress = _Progress(module, optimiser, place)
     first = progress.resume()
     place.advance(first)
@@ -104,22 +104,45 @@ def fit(objective: Objective, batches: Batches, config: FitConfig, seed: int, pl
 
 
 def learning_rate(config: FitConfig, step: int) -> float:
-    """Linear warm-up, then a half cosine that reaches zero at the last step."""
-    warmup = max(1, round(config.warmup_share * config.steps))
+    """The rate of one step: a linear warm-up, then the schedule.
+
+    kws_streaming's `exp` is `exponential` here: rate·(final/rate)^(share of the steps done).
+    """
+    warmup = max(1 if config.warmup_share else 0, round(config.warmup_share * config.steps))
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
+    first, final = config.learning_rate, config.final_rate
     share = (step - warmup) / max(1, config.steps - warmup)
-    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
+    match config.schedule:
+        case "cosine":
+            return final + (first - final) * 0.5 * (1.0 + math.cos(math.pi * share))
+        case "linear":
+            return first + (final - first) * share
+        case "exponential":
+            return first * math.exp(math.log(final / first) * share)
+        case "step":
+            begun = sum(start <= step for start in config.step_starts)
+            return (first, *config.step_rates)[begun]
+        case "constant":
+            return first
 
 
-def _optimiser(module: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
-    """AdamW that decays matrices and kernels, not biases, norms and queries."""
+def make_optimiser(module: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
+    """The optimiser of the settings; what `decays` leaves out (biases, norms, queries) is a group of its own."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    decayed = [p for p in trained if p.ndim > 1 or config.decays == "everything"]
+    left_alone = [p for p in trained if p.ndim <= 1 and config.decays == "weights"]
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": left_alone, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+    match config.optimiser:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=config.learning_rate)
+        case "adam":
+            return torch.optim.Adam(groups, lr=config.learning_rate)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
 
 
 def _update(
@@ -146,7 +169,7 @@ def _update(
         )
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(objective.module.parameters(), config.clip_norm)
+    norm = nn.utils.clip_grad_norm_(objective.module.parameters(), config.clip_norm or math.inf)
     optimiser.step()
     if step % _LOG_EVERY == 0:
         values = {name: round(value.item(), 6) for name, value in losses.items()}

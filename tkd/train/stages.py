@@ -15,12 +15,11 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from converters.files import sha256_of, whole_file, write_text
 from tkd.audio.batched import features_of
@@ -30,7 +29,7 @@ from tkd.errors import CheckpointError
 from tkd.evaluate import predict, score
 from tkd.provenance import git_state, tool_versions
 from tkd.settings import to_table
-from tkd.students import StudentSpec, build_student, find_student
+from tkd.students import Student, StudentSpec, build_student, find_student
 from tkd.teacher import Teacher, build_teacher, rebuild_teacher
 from tkd.train.attention_cache import cached_attention
 from tkd.train.batches import Batches, mix_seeds
@@ -100,6 +99,7 @@ class Stages:
         """Every stage that is not on disk yet, then `run.json`."""
         spec = find_student(self.config.student.name)
         front_end = FrontEnd(find_features(self.config.student.features or spec.features))
+        self._new_student(front_end, len(corpus.labels))  # settings that fit no student stop here, before the teacher
         taught = self._teach(corpus) if self.config.needs_teacher else Taught()
         held = {split: _held_features(front_end, corpus, split) for split in ("validation", "test")}
         room = Classroom(corpus=corpus, spec=spec, front_end=front_end, held=held, taught=taught)
@@ -108,6 +108,10 @@ class Stages:
         with whole_file(self.folder / "student.safetensors") as partial:
             shutil.copyfile(chosen.checkpoint, partial)
         return self._finish(room, arms, chosen)
+
+    def _new_student(self, front_end: FrontEnd, classes: int) -> Student:
+        wanted = self.config.student
+        return build_student(wanted.name, front_end.config.channels, classes, forget_bias=wanted.forget_bias)
 
     def _teach(self, corpus: Corpus) -> Taught:
         path = self.folder / "teacher.safetensors"
@@ -137,7 +141,9 @@ class Stages:
         teacher = build_teacher(self.config.teacher, len(corpus.labels))
         settings = self.config.teacher_fit
         objective = TeacherObjective(teacher, _held_waveforms(corpus, "validation"), settings.label_smoothing)
-        fitted = self._fit("teacher", objective, self._batches(corpus, settings, lambda clips: clips), settings)
+        augment = replace(self.config.augment, feature_masks=0)  # a teacher takes waveforms and has its own masks
+        batches = Batches(corpus.stores["train"], augment, settings.batch_size, self.config.seed, lambda clips: clips)
+        fitted = self._fit("teacher", objective, batches, settings)
         teacher.load_state_dict(fitted.state)
         scores = {"validation": fitted.accuracy, "test": _test(teacher, _held_waveforms(corpus, "test"), corpus)}
         spec = self._checkpoint(
@@ -159,13 +165,16 @@ class Stages:
 
     def _train_student(self, room: Classroom, weight: float, path: Path) -> None:
         torch.manual_seed(mix_seeds(self.config.seed, 20))  # the same initial weights for every λ
-        student = build_student(room.spec.name, room.front_end.config.channels, len(room.corpus.labels))
+        student = self._new_student(room.front_end, len(room.corpus.labels))
         settings = self.config.student_fit
         objective = StudentObjective(
             student, room.held["validation"], settings.label_smoothing, room.taught.lesson, weight, self.config.distill
         )
         stage = f"student-lambda-{weight:g}"
-        fitted = self._fit(stage, objective, self._batches(room.corpus, settings, room.front_end), settings)
+        batches = Batches(
+            room.corpus.stores["train"], self.config.augment, settings.batch_size, self.config.seed, room.front_end
+        )
+        fitted = self._fit(stage, objective, batches, settings)
         state = objective.student_state(fitted.state)
         student.load_state_dict(state)
         spec = self._checkpoint(
@@ -189,9 +198,6 @@ class Stages:
             git=git_state(),
             **what,
         )
-
-    def _batches(self, corpus: Corpus, settings: FitConfig, prepare: Callable[[Tensor], Tensor]) -> Batches:
-        return Batches(corpus.stores["train"], self.config.augment, settings.batch_size, self.config.seed, prepare)
 
     def _fit(self, stage: str, objective: Objective, batches: Batches, settings: FitConfig) -> Fitted:
         with self.display(stage, settings.steps) as advance:

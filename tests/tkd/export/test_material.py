@@ -1,68 +1,90 @@
-from dataclasses import replace
+from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.tkd.train.conftest import silent
-from tkd.audio.features import FeatureConfig
-from tkd.audio.wav import write_wav
+from tests.tkd.conftest import silent
+from tkd.audio.features import FEATURES
 from tkd.checkpoint import CheckpointSpec, read_checkpoint
-from tkd.data.noisy import NoisySettings, make_noisy, plan_noisy
-from tkd.distill import DistillConfig
+from tkd.data.speech_commands import TWELVE_LABELS
 from tkd.errors import DataError
-from tkd.export.material import Amounts, find_data, load_material
-from tkd.train.config import DataConfig, FitConfig, StudentConfig, TrainConfig
-from tkd.train.run import run_training
+from tkd.export.material import Amounts, Material, find_data, load_material, stratified
 
 
-def _trained(tmp_path: Path, data: DataConfig) -> CheckpointSpec:
-    config = TrainConfig(
-        run=str(tmp_path / "run"),
-        data=data,
-        student=StudentConfig(name="tcresnet8"),
-        student_fit=FitConfig(steps=1, batch_size=8, validate_every=1),
-        distill=DistillConfig(lambdas=(0.0,)),
-    )
-    run_training(config, silent)
-    return read_checkpoint(tmp_path / "run" / "student.safetensors").spec
+def loaded(trained_run: Path, spoken_corpus: Path) -> Material:
+    spec = read_checkpoint(trained_run / "student.safetensors").spec
+    return load_material(spoken_corpus, spec, FEATURES["tcresnet-paper"], Amounts(calibration=36, pack=24), silent)
 
 
-def test_an_export_reads_the_data_as_the_training_did(tmp_path: Path) -> None:
-    for label in ("dog", "horn"):
-        (tmp_path / "sounds" / label).mkdir(parents=True)
-        for number in range(20):
-            sound = np.random.default_rng([number, len(label)]).integers(-999, 999, 4_000).astype(np.int16)
-            write_wav(tmp_path / "sounds" / label / f"{number}.wav", sound)
-    spec = _trained(tmp_path, DataConfig(folder=str(tmp_path / "sounds"), kind="folder", clip_seconds=0.5, pad="loop"))
-
-    material = load_material(
-        find_data(spec, None, silent), spec, FeatureConfig.from_dict(spec.features), Amounts(calibration=6), silent
-    )
-
-    assert spec.labels == ("dog", "horn")
-    assert len(material.calibration.ids) == 6
-    assert tuple(material.test.inputs.shape) == (4, 48, 40)
-    assert material.description == {key: spec.data[key] for key in material.description}
+@settings(max_examples=60, deadline=None)
+@given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=60), wanted=st.integers(1, 80), seed=st.integers(0, 9))
+def test_a_stratified_sample_is_as_even_as_the_classes_allow(labels: list[int], wanted: int, seed: int) -> None:
+    places = stratified(labels, wanted, seed)
+    assert len(places) == min(wanted, len(labels)) == len(set(places))
+    assert list(places) == sorted(places)
+    taken, there = Counter(labels[place] for place in places), Counter(labels)
+    fullest = max(taken.values())
+    assert all(taken[label] >= min(there[label], fullest - 1) for label in there)
 
 
-def test_words_in_noise_are_never_replaced_by_words_spoken_anew(small_corpus: Path, tmp_path: Path) -> None:
-    plan = plan_noisy(small_corpus, NoisySettings(seconds=2, noise=("own",)))
-    make_noisy(tmp_path / "noisy", plan, jobs=1, advance=lambda _done: None)
-    spec = _trained(tmp_path, DataConfig(folder=str(tmp_path / "noisy")))
-    synthetic = replace(spec, data={**spec.data, "synthetic": True, "folder": "gone"})
-
-    material = load_material(
-        tmp_path / "noisy", spec, FeatureConfig.from_dict(spec.features), Amounts(calibration=6), silent
-    )
-
-    assert tuple(material.test.inputs.shape) == (12, 198, 40)
-    with pytest.raises(DataError, match="make it again as its manifest says and give it with --data"):
-        find_data(synthetic, None, silent)
+def test_a_sample_is_the_same_for_the_same_seed_and_another_for_another() -> None:
+    labels = [0, 1, 2] * 40
+    assert stratified(labels, 30, 1) == stratified(labels, 30, 1)
+    assert stratified(labels, 30, 1) != stratified(labels, 30, 2)
 
 
-def test_data_with_other_labels_is_refused(small_corpus: Path, tmp_path: Path) -> None:
-    spec = replace(_trained(tmp_path, DataConfig(folder=str(small_corpus))), labels=("yes", "no"))
+def test_calibration_comes_from_training_speakers_and_the_pack_from_others(
+    trained_run: Path, spoken_corpus: Path
+) -> None:
+    material = loaded(trained_run, spoken_corpus)
+    pack = material.test.at(material.pack)
+    speakers = [
+        {name.split("/")[1].split("_")[0] for name in ids if not name.startswith("_background_noise_")}
+        for ids in (material.calibration.ids, pack.ids)
+    ]
+    assert not speakers[0] & speakers[1]
+    assert (len(material.calibration.ids), len(pack.ids)) == (36, 24)
+    assert material.calibration.inputs.shape == (36, 98, 40)
 
-    with pytest.raises(DataError, match=r"has the labels _silence_.*; the checkpoint was trained on yes, no; give the"):
-        load_material(small_corpus, spec, FeatureConfig.from_dict(spec.features), Amounts(), silent)
+
+def test_the_calibration_record_names_its_clips_and_says_synthetic(trained_run: Path, spoken_corpus: Path) -> None:
+    record = loaded(trained_run, spoken_corpus).calibration_record()
+    assert (record["synthetic"], record["split"], record["clips"], len(record["clip_ids"])) == (True, "train", 36, 36)
+
+
+def test_scaled_material_remembers_what_it_was_divided_by(trained_run: Path, spoken_corpus: Path) -> None:
+    material = loaded(trained_run, spoken_corpus)
+    scale = torch.linspace(1, 4, 40)
+    scaled = material.scaled(scale)
+    assert torch.allclose(scaled.test.inputs * scale, material.test.inputs, atol=1e-4)
+    assert torch.equal(scaled.channel_scale, scale)
+
+
+def test_a_folder_that_was_told_wins_over_the_checkpoints(tmp_path: Path) -> None:
+    spec = CheckpointSpec(kind="student", name="x", labels=TWELVE_LABELS, data={"folder": str(tmp_path)})
+    assert find_data(spec, tmp_path / "told", silent) == tmp_path / "told"
+    assert find_data(spec, None, silent) == tmp_path
+
+
+def test_recorded_speech_that_is_not_there_has_to_be_named(tmp_path: Path) -> None:
+    data = {"folder": str(tmp_path / "gone"), "synthetic": False}
+    spec = CheckpointSpec(kind="student", name="x", labels=TWELVE_LABELS, data=data)
+    with pytest.raises(DataError, match="which is not there; give the folder of the data set with --data"):
+        find_data(spec, None, silent)
+
+
+def test_synthetic_speech_that_is_not_there_is_spoken_again_into_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tkd.export.material._SPOKEN_CLIPS", 500)
+    data = {"folder": str(tmp_path / "gone"), "synthetic": True, "recipe": {"settings": {"seed": 4}}}
+    spec = CheckpointSpec(kind="student", name="x", labels=TWELVE_LABELS, data=data)
+    folder = find_data(spec, None, silent)
+    made_at = (folder / "synthetic.json").stat().st_mtime_ns
+    assert folder.parent == tmp_path / "cache" / "tkd"
+    assert find_data(spec, None, silent) == folder
+    assert (folder / "synthetic.json").stat().st_mtime_ns == made_at

@@ -1,19 +1,10 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from converters.command_line import Advance
 from tkd.distill import DistillConfig
 from tkd.teacher import TeacherConfig
 from tkd.train.config import DataConfig, FitConfig, StudentConfig, TrainConfig
-
-
-@contextmanager
-def silent(_title: str, _total: int) -> Iterator[Advance]:
-    """A display that shows nothing."""
-    yield lambda _steps: None
 
 
 @pytest.fixture

@@ -41,6 +41,16 @@ def test_labels_belong_to_their_clips() -> None:
     assert torch.equal(batch.labels, batch.index)
 
 
+def test_masks_are_a_function_of_the_step_and_follow_the_front_end() -> None:
+    config = AugmentConfig(feature_masks=1, max_mask_frames=20, max_mask_channels=8)
+    masked = Batches(store(), config, 5, 1, lambda clips: torch.ones(len(clips), 40, 16))
+    first = masked.at(3).inputs
+    torch.rand(1)  # what else is drawn makes no difference
+    assert torch.equal(first, masked.at(3).inputs)
+    assert not torch.equal(first, masked.at(4).inputs)
+    assert 0 < first.mean() < 1
+
+
 def test_mixed_seeds_of_neighbours_share_nothing() -> None:
     seeds = {mix_seeds(a, b, c) for a in range(20) for b in range(20) for c in range(3)}
     assert len(seeds) == 20 * 20 * 3

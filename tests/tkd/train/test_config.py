@@ -3,10 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from tkd.audio.features import find_features
+from tkd.augment import AugmentConfig
 from tkd.distill import DistillConfig
 from tkd.errors import SettingsError
 from tkd.settings import load_settings
+from tkd.students import build_student, find_student
 from tkd.train.config import DataConfig, FitConfig, StudentConfig, TrainConfig
+from tkd.train.fit import learning_rate
 
 PACKAGED = sorted((Path(__file__).parents[3] / "tkd" / "configs").glob("*.toml"))
 CONFIG = TrainConfig(
@@ -38,8 +42,41 @@ def test_a_teacher_is_needed_only_where_a_weight_is_above_zero() -> None:
         ({"steps": 1, "learning_rate": 0.0}, "must be above 0"),
         ({"steps": 1, "warmup_share": 1.0}, r"must be in \[0, 1\)"),
         ({"steps": 1, "weight_decay": -1.0}, "weight_decay at least 0"),
+        ({"steps": 1, "clip_norm": -1.0}, "or 0 for no clipping"),
+        ({"steps": 1, "momentum": 1.0}, r"momentum must be in \[0, 1\)"),
+        ({"steps": 1, "final_rate": 1.0}, "between 0 and learning_rate"),
+        ({"steps": 1, "schedule": "exponential"}, "never reaches 0"),
+        ({"steps": 1, "schedule": "constant", "final_rate": 1e-4}, "constant schedule has no final_rate"),
+        ({"steps": 9, "schedule": "step"}, "it needs both"),
+        ({"steps": 9, "step_starts": (3,), "step_rates": (0.1,)}, "belong to the step schedule"),
+        ({"steps": 9, "schedule": "step", "step_starts": (3, 5), "step_rates": (0.1,)}, "2 entries and step_rates 1"),
+        ({"steps": 9, "schedule": "step", "step_starts": (5, 3), "step_rates": (0.1, 0.1)}, "must rise"),
+        ({"steps": 9, "schedule": "step", "step_starts": (5,), "step_rates": (0.0,)}, "be above 0"),
     ],
 )
-def test_an_impossible_optimisation_is_refused(wrong: dict[str, float], message: str) -> None:
+def test_an_impossible_optimisation_is_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         FitConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_resampling_and_a_teacher_exclude_each_other() -> None:
+    stretched = replace(CONFIG, augment=AugmentConfig(max_resample=0.1), distill=DistillConfig(lambdas=(0.0,)))
+    with pytest.raises(SettingsError, match="cached attention"):
+        replace(stretched, distill=DistillConfig(lambdas=(0.0, 0.5)))
+
+
+@pytest.mark.parametrize(("recipe", "rates"), [
+    ("tcresnet-paper", {0: 0.1, 9_999: 0.1, 10_000: 0.01, 19_999: 0.01, 20_000: 0.001, 29_999: 0.001}),
+    ("bcresnet", {0: 0.1 / 1845, 1844: 0.1, 1845: 0.1, 73_799: 0.0}),
+    ("kws-streaming", {0: 1e-3, 40_000: (1e-3 * 2e-5) ** 0.5, 79_999: 2e-5}),
+    ("kws-streaming-tcresnet", {0: 0.1, 40_000: 0.001**0.5, 79_999: 0.01}),
+    ("mlperf-tiny", {0: 5e-4, 10_260: 1e-4, 20_519: 1e-4, 20_520: 2e-5}),
+])  # fmt: skip
+def test_a_published_recipe_has_the_published_rates_and_a_student_that_fits(
+    recipe: str, rates: dict[int, float]
+) -> None:
+    config = load_settings(PACKAGED[0].parent / f"{recipe}.toml", TrainConfig)
+    seen = {step: learning_rate(config.student_fit, step) for step in rates}
+    assert seen == pytest.approx(rates, rel=1e-3, abs=1e-9)
+    assert not config.needs_teacher
+    build_student(config.student.name, find_features(find_student(config.student.name).features).channels, 12)

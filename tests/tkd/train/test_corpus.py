@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from tests.tkd.train.conftest import silent
+from tests.tkd.conftest import silent
 from tkd.data.events import EventSettings, make_events
 from tkd.data.layout import SPLITS
 from tkd.data.noisy import NoisySettings, make_noisy, plan_noisy

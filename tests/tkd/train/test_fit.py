@@ -2,6 +2,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tkd.augment import AugmentConfig
 from tkd.errors import CheckpointError, TkdError
 from tkd.train.batches import Batch, Batches, ClipStore
 from tkd.train.config import FitConfig
-from tkd.train.fit import Fitted, Objective, Place, fit, learning_rate
+from tkd.train.fit import Fitted, Objective, Place, fit, learning_rate, make_optimiser
 from tkd.train.log import RunLog
 
 CONFIG = FitConfig(steps=24, batch_size=8, learning_rate=1e-2, validate_every=6)
@@ -54,11 +55,17 @@ def run(folder: Path, objective: Toy, config: FitConfig = CONFIG, digest: str = 
         return fit(objective, batches, config, 1, place)
 
 
-def test_an_interrupted_run_ends_bit_for_bit_like_an_unbroken_one(tmp_path: Path) -> None:
-    unbroken = run(tmp_path / "a", Toy())
+@pytest.mark.parametrize("config", [
+    CONFIG,
+    replace(CONFIG, optimiser="adam", schedule="exponential", final_rate=1e-3, weight_decay=1e-4),
+    replace(CONFIG, optimiser="sgd", schedule="step", step_starts=(8, 14), step_rates=(1e-3, 1e-4), clip_norm=0.0),
+    replace(CONFIG, optimiser="sgd", schedule="linear", decays="everything"),
+], ids=["adamw", "adam", "sgd", "sgd-everything"])  # fmt: skip
+def test_an_interrupted_run_ends_bit_for_bit_like_an_unbroken_one(config: FitConfig, tmp_path: Path) -> None:
+    unbroken = run(tmp_path / "a", Toy(), config)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b", Toy(fail_at=16))
-    resumed = run(tmp_path / "b", Toy())
+        run(tmp_path / "b", Toy(fail_at=16), config)
+    resumed = run(tmp_path / "b", Toy(), config)
     assert (resumed.accuracy, resumed.step) == (unbroken.accuracy, unbroken.step)
     assert all(torch.equal(resumed.state[name], unbroken.state[name]) for name in unbroken.state)
 
@@ -105,3 +112,70 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert max(rates) == rates[9] == 1.0
     assert rates[100] == pytest.approx(0.0, abs=1e-12)
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates[9:]))
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [
+    ({"schedule": "linear", "final_rate": 0.5}, [1.0, 0.875, 0.75, 0.625, 0.5]),
+    ({"schedule": "cosine", "final_rate": 0.5}, [1.0, 0.9268, 0.75, 0.5732, 0.5]),
+    ({"schedule": "exponential", "final_rate": 0.0625}, [1.0, 0.5, 0.25, 0.125, 0.0625]),
+    ({"schedule": "constant"}, [1.0, 1.0, 1.0, 1.0, 1.0]),
+    ({"schedule": "step", "step_starts": (20, 60), "step_rates": (0.1, 0.01)}, [1.0, 0.1, 0.1, 0.01, 0.01]),
+])  # fmt: skip
+def test_a_schedule_takes_the_rate_where_it_says(schedule: dict[str, Any], expected: list[float]) -> None:
+    config = FitConfig(steps=80, learning_rate=1.0, warmup_share=0.0, **schedule)
+    assert [learning_rate(config, step) for step in range(0, 81, 20)] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_warm_up_comes_before_any_schedule() -> None:
+    config = FitConfig(steps=100, learning_rate=1.0, warmup_share=0.1, schedule="constant")
+    assert [learning_rate(config, step) for step in (0, 4, 9, 10, 99)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 1.0])
+
+
+def one_step(tmp_path: Path, config: FitConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A toy's parameters before and after a step from a gradient of zero."""
+
+    class Still(Toy):
+        def losses(self, batch: Batch) -> dict[str, Tensor]:
+            loss: Tensor = 0.0 * super().losses(batch)["loss"]
+            return {"loss": loss}
+
+    toy = Still()
+    for parameter in toy.module.parameters():
+        nn.init.ones_(parameter)
+    before = {name: value.clone() for name, value in toy.module.named_parameters()}
+    run(tmp_path, toy, config)
+    return before, dict(toy.module.named_parameters())
+
+
+@pytest.mark.parametrize(("decays", "expected"), [("weights", 1.0), ("everything", 0.95)])
+def test_weight_decay_reaches_biases_and_norms_only_where_it_is_asked_to(
+    decays: Literal["weights", "everything"], expected: float, tmp_path: Path
+) -> None:
+    config = FitConfig(
+        steps=1, batch_size=8, optimiser="sgd", learning_rate=0.1, weight_decay=0.5, decays=decays,
+        schedule="constant", warmup_share=0.0,
+    )  # fmt: skip
+    before, after = one_step(tmp_path, config)
+    assert {name for name, value in before.items() if value.ndim > 1} == {"0.weight", "3.weight"}
+    for value in after.values():
+        wanted = 0.95 if value.ndim > 1 else expected
+        torch.testing.assert_close(value.detach(), torch.full_like(value, wanted))
+
+
+def test_momentum_descends_as_polyak_says(tmp_path: Path) -> None:
+    module = nn.Linear(1, 1, bias=False)
+    optimiser = make_optimiser(module, FitConfig(steps=1, optimiser="sgd", momentum=0.9, weight_decay=0.0))
+    nn.init.zeros_(module.weight)
+    for _ in range(3):
+        module.weight.grad = torch.ones_like(module.weight)
+        optimiser.step()
+    assert module.weight.item() == pytest.approx(-1e-3 * (1 + 1.9 + 2.71))
+
+
+def test_a_norm_of_zero_clips_nothing(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=2, optimiser="sgd", weight_decay=0.0)
+    clipped = run(tmp_path / "clipped", Toy(), replace(config, clip_norm=1e-6))
+    free = run(tmp_path / "free", Toy(), replace(config, clip_norm=0.0))
+    huge = run(tmp_path / "huge", Toy(), replace(config, clip_norm=1e9))
+    assert torch.equal(free.state["0.weight"], huge.state["0.weight"])
+    assert not torch.equal(free.state["0.weight"], clipped.state["0.weight"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from converters.command_line import Advance
-from tests.tkd.train.conftest import silent
+from tests.tkd.conftest import silent
 from tkd.checkpoint import load_student, read_checkpoint
 from tkd.errors import CheckpointError, DataError, SettingsError
 from tkd.train.config import TrainConfig

@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from converters.bundle import read_bundle
+from converters.command_line import ExitCode
+from tkd.cli.export import main
+
+
+@pytest.fixture
+def arguments(trained_run: Path, tmp_path: Path) -> list[str]:
+    """An export with gates that a model trained for seconds keeps."""
+    return [
+        "--student", "tcresnet", "--runs", str(trained_run.parent), "--output", str(tmp_path / "exports"), "-q",
+        "--calibration-clips", "48", "--evaluation-clips", "36", "--min-sqnr-db", "20", "--max-accuracy-drop", "20",
+    ]  # fmt: skip
+
+
+def test_the_first_line_is_the_chosen_checkpoint_and_the_rest_says_synthetic(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--int8"]) == ExitCode.GOOD
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith("checkpoint: ")
+    assert any("SYNTHETIC" in line for line in rest)
+    assert any("100 % of operators" in line for line in rest)
+    assert read_bundle(tmp_path / "exports" / "tcresnet8-int8").precision == "int8"
+
+
+def test_json_on_stdout_is_the_only_output(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--json", "-"]) == ExitCode.GOOD
+    document = json.loads(capsys.readouterr().out)
+    assert (document["format"], document["synthetic"], len(document["bundles"])) == ("tkd.export/1", True, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--student", "tcresnt"], ExitCode.USAGE, "did you mean 'tcresnet'"),
+        (["--checkpoint", "none.safetensors"], ExitCode.USAGE, "there is no checkpoint none.safetensors"),
+        (["--data", "/nowhere"], ExitCode.USAGE, "/nowhere"),
+        (["--int8", "--min-sqnr-db", "99"], ExitCode.NO, "the bound is 99"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_sentence_its_code_and_no_bundle(
+    arguments: list[str],
+    tmp_path: Path,
+    options: list[str],
+    code: ExitCode,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*arguments, *options]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "exports").exists()
+
+
+def test_a_damaged_checkpoint_is_named(
+    arguments: list[str], trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes((trained_run / "student.safetensors").read_bytes()[:9000])
+    assert main([*arguments, "--checkpoint", str(damaged)]) == ExitCode.USAGE
+    assert "damaged.safetensors is damaged or no safetensors file" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_writing_leaves_nothing_half_written(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_partial: Path, _path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("converters.files._replace_folder", interrupted)
+    assert main(arguments) == ExitCode.INTERRUPTED
+    assert list((tmp_path / "exports").iterdir()) == []

@@ -1,0 +1,117 @@
+"""LSTM-P: a long short-term memory with peepholes and a projection.
+
+Source: Sak, Senior and Beaufays 2014, arXiv 1402.1128, equations 1 to 6; sizes of Rybakov et al. 2020,
+"Streaming Keyword Spotting on Mobile Devices", arXiv 2005.06720, and kws_streaming's published experiment.
+Tested in `tests/tkd/students/test_recurrent.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tkd.students.student import GatedStudent
+from tkd.students.tensorflow_layers import initialise_glorot
+
+
+class PeepholeLstm(nn.Module):
+    """LSTM whose gates see the memory, and whose output is projected before it comes back.
+
+    i = σ(W_i x_t + R_i m + p_i ⊙ c + b_i)        f = σ(W_f x_t + R_f m + p_f ⊙ c + b_f)
+    c ← f ⊙ c + i ⊙ tanh(W_g x_t + R_g m + b_g)
+    o = σ(W_o x_t + R_o m + p_o ⊙ c + b_o)        m ← P (o ⊙ tanh c)
+
+    Shapes: (batch, time, channels_in) to (batch, time, projected). One bias, as in TensorFlow's LSTMCell.
+
+    Args:
+        channels_in: of a step.
+        units: of the memory c.
+        projected: channels of the output m.
+    """
+
+    def __init__(self, channels_in: int, units: int, projected: int) -> None:
+        super().__init__()
+        self.units = units
+        self.projected = projected
+        # The gates' order in the rows of both matrices: i, f, o, g.
+        self.input_weight = nn.Parameter(torch.empty(4 * units, channels_in))
+        self.recurrent_weight = nn.Parameter(torch.empty(4 * units, projected))
+        self.bias = nn.Parameter(torch.zeros(4 * units))
+        self.peephole = nn.Parameter(torch.empty(3, units))
+        self.projection = nn.Parameter(torch.empty(projected, units))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Glorot's uniform weights, for the two matrices as for the one that TensorFlow's cell joins them to."""
+        for parameter, fan in (
+            (self.input_weight, self.input_weight.shape[1] + self.projected + 4 * self.units),
+            (self.recurrent_weight, self.input_weight.shape[1] + self.projected + 4 * self.units),
+            (self.peephole, 2 * self.units),
+            (self.projection, self.projected + self.units),
+        ):
+            nn.init.uniform_(parameter, -((6 / fan) ** 0.5), (6 / fan) ** 0.5)
+        self.set_forget_bias(1.0)
+
+    def set_forget_bias(self, bias: float) -> None:
+        """Makes the forget gate's bias `bias` (TensorFlow adds it at each step; here it is part of the bias)."""
+        with torch.no_grad():
+            self.bias[self.units : 2 * self.units] = bias
+
+    def forward(self, steps: Tensor) -> Tensor:
+        """The projected output of each step; see the class for shapes."""
+        # The input's matrix product is taken once for all steps. Joining it to the recurrent one (concatenate, then
+        # one product a step) trains a fifth faster on one core, but forces one int8 scale on inputs and outputs.
+        from_input = F.linear(steps.transpose(0, 1), self.input_weight, self.bias)
+        memory = steps.new_zeros(len(steps), self.units)
+        output = steps.new_zeros(len(steps), self.projected)
+        peephole_admit, peephole_forget, peephole_emit = self.peephole.unbind()
+        outputs = []
+        for projected in from_input.unbind(dim=0):
+            # One split, not four slices: the gradient of a slice is a whole matrix of zeros around it.
+            gates = projected + F.linear(output, self.recurrent_weight)
+            admit, forget, emit, candidate = torch.split_with_sizes(gates, [self.units] * 4, dim=1)
+            admit = torch.sigmoid(admit + peephole_admit * memory)
+            forget = torch.sigmoid(forget + peephole_forget * memory)
+            memory = forget * memory + admit * torch.tanh(candidate)
+            emit = torch.sigmoid(emit + peephole_emit * memory)
+            output = F.linear(emit * torch.tanh(memory), self.projection)
+            outputs.append(output)
+        return torch.stack(outputs, dim=1)
+
+
+class LstmP(GatedStudent):
+    """kws_streaming's LSTM-P: 500 units, projected to 200.
+
+    Args:
+        channels_in: channels of a feature frame (20 MFCC in the paper).
+        classes: number of labels.
+    """
+
+    def __init__(self, channels_in: int, classes: int) -> None:
+        super().__init__()
+        self.context_channels = 200
+        self.lstm = PeepholeLstm(channels_in, 500, self.context_channels)
+        self.dropout = nn.Dropout(0.3)
+        self.classifier = nn.Linear(self.context_channels, classes)
+        initialise_glorot(self.classifier)
+
+    def contexts(self, features: Tensor) -> Tensor:
+        """The projected output of each step; time is that of the frames."""
+        outputs: Tensor = self.lstm(features)
+        return outputs
+
+    def head(self, contexts: Tensor) -> Tensor:
+        """Logits of the last output."""
+        logits: Tensor = self.classifier(self.dropout(contexts[:, -1]))
+        return logits
+
+    def absorb_input_scale(self, scale: Tensor) -> bool:
+        """Multiplies the input weights."""
+        with torch.no_grad():
+            self.lstm.input_weight.mul_(scale)
+        return True
+
+    def set_forget_bias(self, bias: float) -> None:
+        """Sets the bias of the one recurrent layer."""
+        self.lstm.set_forget_bias(bias)
