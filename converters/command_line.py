@@ -48,7 +48,7 @@ EXTRA_OF_MODULE = {
     "transformers": "train",
     "librosa": "train",
     "soundfile": "train",
-    "soxr": "synth",
+    "soxr": "train",
     "safetensors": "train",
     "tensorboard": "train",
     "onnx": "export",

@@ -12,6 +12,13 @@ from tkd.distill import DistillConfig
 from tkd.train.config import DataConfig, FitConfig, StudentConfig, TrainConfig
 from tkd.train.run import run_training
 
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 CORPUS_SETTINGS = SynthSettings(clips=600, seed=0)
 
 

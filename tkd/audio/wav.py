@@ -1,6 +1,6 @@
-"""Wav files: reading with every fault named, and writing 16-bit.
+"""Sound files: reading wav (and flac) with every fault named, and writing 16-bit wav.
 
-The only file that touches soundfile. Comes before `tkd.data`, which reads whole corpora with it.
+The only file that touches soundfile. Comes before `tkd.audio.sound` (conversion) and `tkd.data` (whole corpora).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ SAMPLE_RATE_HZ = 16_000
 _PCM = 1
 """The code of plain integers in a wav file's header."""
 
+Float32 = npt.NDArray[np.float32]
 Int16 = npt.NDArray[np.int16]
 
 
@@ -37,12 +38,7 @@ def read_wav(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Int16:
         AudioError: the file is missing, not a wav, truncated, empty, not mono, at another rate, or holds NaN.
             `error.fault` says which, in a few words.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as cause:
-        raise AudioError(
-            f"{path}: cannot be read ({cause.strerror}); check that it is there and readable", fault="unreadable"
-        ) from cause
+    content = _content(path)
     chunks = _chunks(path, content)
     encoding, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", chunks[b"fmt "])
     if channels != 1:
@@ -54,7 +50,29 @@ def read_wav(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Int16:
     if (encoding, bits) == (_PCM, 16):
         # The common case needs no decoder: 12 µs a clip here, 50 µs through libsndfile.
         return np.frombuffer(chunks[b"data"], "<i2", count=len(chunks[b"data"]) // 2).astype(np.int16)
-    return _decode(path, content)
+    samples, _ = _decode(path, content)
+    rounded: Int16 = np.clip(np.rint(samples[:, 0] * 32768.0), -32768, 32767).astype(np.int16)
+    return rounded
+
+
+def decode(path: Path) -> tuple[Float32, int]:
+    """The samples of a wav or flac file in [-1, 1], shape (samples, channels), and their rate in hertz.
+
+    Raises:
+        AudioError: the file is missing, cannot be decoded, truncated, empty, or holds NaN; `error.fault` says which.
+    """
+    content = _content(path)
+    if content[:4] == b"fLaC":
+        return _decode(path, content)
+    chunks = _chunks(path, content)
+    encoding, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", chunks[b"fmt "])
+    if not chunks[b"data"]:
+        raise AudioError(f"{path}: holds no samples; expected sound; remove it", fault="empty")
+    if (encoding, bits) != (_PCM, 16) or channels < 1:
+        return _decode(path, content)
+    whole = len(chunks[b"data"]) // (2 * channels)
+    integers = np.frombuffer(chunks[b"data"], "<i2", count=whole * channels).reshape(whole, channels)
+    return integers.astype(np.float32) / np.float32(32768.0), rate_hz
 
 
 def write_wav(path: Path, samples: Int16, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
@@ -102,18 +120,35 @@ def _chunks(path: Path, content: bytes) -> dict[bytes, memoryview]:
     return found
 
 
-def _decode(path: Path, content: bytes) -> Int16:
-    """Samples of an encoding other than 16-bit integers, rounded to 16 bits."""
+def _content(path: Path) -> bytes:
     try:
-        samples, _ = soundfile.read(io.BytesIO(content), dtype="float32")
+        return path.read_bytes()
+    except OSError as cause:
+        raise AudioError(
+            f"{path}: cannot be read ({cause.strerror}); check that it is there and readable", fault="unreadable"
+        ) from cause
+
+
+def _decode(path: Path, content: bytes) -> tuple[Float32, int]:
+    """What libsndfile reads: samples of shape (samples, channels), and their rate in hertz."""
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            promised, rate_hz = file.frames, int(file.samplerate)
+            samples: Float32 = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as cause:
         raise AudioError(
-            f"{path}: not a wav file that can be decoded ({cause.error_string.strip()}); convert it first",
-            fault="not a wav",
+            f"{path}: not a sound file that can be decoded ({cause.error_string.strip()}); convert it first",
+            fault="not a sound file",
         ) from cause
+    if len(samples) < promised:
+        raise AudioError(
+            f"{path}: truncated, the header promises {promised} samples and {len(samples)} are there; copy it again",
+            fault="truncated",
+        )
+    if not len(samples):
+        raise AudioError(f"{path}: holds no samples; expected sound; remove it", fault="empty")
     if not np.isfinite(samples).all():
         raise AudioError(
             f"{path}: holds NaN or infinite samples; expected values in [-1, 1]; record it again", fault="NaN samples"
         )
-    rounded: Int16 = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
-    return rounded
+    return samples, rate_hz

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from converters.command_line import ExitCode, add_common_options, available_cores, parser, progress, run
 from converters.files import write_text
+from tkd.audio.wav import SAMPLE_RATE_HZ
 from tkd.data.check import CheckReport, Fault, check_data
-from tkd.data.layout import SPLITS, read_layout
+from tkd.data.layout import NOISY_MANIFEST, SPLITS, SYNTHETIC_MANIFEST, read_layout
 from tkd.errors import TkdError
 
 _PROGRAM = "tkd-data"
@@ -32,50 +33,111 @@ def _command(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(_PROGRAM, "Make a data set in the layout of Speech Commands, or check one.")
-    actions = made.add_subparsers(required=True, metavar="synth | check")
+    actions = made.add_subparsers(required=True, metavar="synth | noisy | check")
     synth = actions.add_parser(
         "synth",
-        help="speak a keyword corpus with espeak-ng (synthetic!)",
+        help="speak a keyword corpus with espeak-ng, or compute sound events (synthetic!)",
         description="Speaks a corpus of ten keywords and 25 other words with espeak-ng, in noise, in the layout of "
-        "Speech Commands. It is synthetic speech: say so beside every number made with it.",
+        "Speech Commands; or computes a small set of sound events in the layout of FSD50K. Both are synthetic: say so "
+        "beside every number made with them.",
         argument_default=argparse.SUPPRESS,
     )
-    synth.add_argument(
-        "--out", type=Path, default=Path("data/synth"), metavar="DIR", help="where (default: %(default)s)"
-    )
-    synth.add_argument("--clips", type=int, default=12_000, metavar="N", help="how many (default: %(default)s)")
-    synth.add_argument("--seed", type=int, default=0, metavar="S", help="fixes every sample (default: %(default)s)")
+    synth.add_argument("--task", choices=("keywords", "events"), default="keywords", help="what (default: keywords)")
+    synth.add_argument("--out", type=Path, default=None, metavar="DIR",
+                       help="where (default: data/synth, data/events)")  # fmt: skip
+    synth.add_argument("--clips", type=int, default=None, metavar="N",
+                       help="how many (default: 12000 keywords, 400 events)")  # fmt: skip
     synth.add_argument("--snr-db", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
-                       help="word to noise, each clip draws its own (default: 5 30)")  # fmt: skip
-    synth.add_argument(
-        "--jobs", type=int, default=available_cores(), metavar="J", help="processes (default: %(default)s)"
-    )
-    synth.add_argument("--force", action="store_true", default=False, help="replace what is in DIR")
-    synth.add_argument("--json", metavar="PATH|-", default=None, help="write the manifest as JSON, - for stdout")
+                       help="of keywords: word to noise, each clip draws its own (default: 5 30)")  # fmt: skip
+    _add_making_options(synth)
     synth.set_defaults(action=_synth)
+    noisy = actions.add_parser(
+        "noisy",
+        help="put the words of a data set into seconds of noise",
+        description="Mixes every clip of a data set in the layout of Speech Commands into noise at a random place, "
+        "writes the result in the same layout, and where each word is into intervals.csv. The defaults are ours: the "
+        "noises, SNR and placement of Noisy Speech Commands v2 (arXiv 2110.14131) are unpublished.",
+        argument_default=argparse.SUPPRESS,
+    )
+    noisy.add_argument("--data", type=Path, required=True, metavar="DIR", help="the words, one second a clip")
+    noisy.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the result goes")
+    noisy.add_argument("--seconds", type=float, required=True, metavar="L", help="length of a clip; the paper has 2, "
+                       "4, 6 and 8")  # fmt: skip
+    noisy.add_argument("--snr-db", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
+                       help="word to noise, each clip draws its own (default: 5 30)")  # fmt: skip
+    noisy.add_argument("--noise", nargs="+", default=None, metavar="NOISE", help="'own' (the recordings of the data "
+                       "set), white, pink, brown, hum, bursts, or a folder of recordings (default: all but a folder)"
+                       )  # fmt: skip
+    noisy.add_argument("--most", type=int, default=0, metavar="N", help="clips of a word in a split (default: all)")
+    _add_making_options(noisy)
+    noisy.set_defaults(action=_noisy)
     check = actions.add_parser(
         "check",
         help="say what a data set holds and what is wrong with it",
-        description="Reads every recording of a data set in the layout of Speech Commands, lists what it holds and "
-        "what is wrong. Exit 0: nothing is wrong; 1: faults; 2: not a data set.",
+        description="Reads every recording of a data set, lists what it holds and what is wrong: Speech Commands, its "
+        "test archive, words in noise, FSD50K, or any folder of labels. "
+        "Exit 0: nothing is wrong; 1: faults; 2: not a data set.",
         argument_default=argparse.SUPPRESS,
     )
     check.add_argument("folder", type=Path, metavar="DIR", help="the data set")
     check.add_argument("--json", metavar="PATH|-", default=None, help="write the report as JSON, - for stdout")
+    check.add_argument("--kind", default=None, metavar="KIND", help="speech_commands, test_archive, fsd50k or folder "
+                       "(default: what it looks like)")  # fmt: skip
+    check.add_argument("--convert", action="store_true", default=False,
+                       help="of a folder: other rates and channels are no faults")  # fmt: skip
+    check.add_argument("--labels", default="", metavar="FILE", help="of a folder: its CSV file of labels")
     check.set_defaults(action=_check)
-    for action in (synth, check):
+    for action in (synth, noisy, check):
         add_common_options(action)
     return made
 
 
+def _add_making_options(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--seed", type=int, default=0, metavar="S", help="fixes every sample (default: %(default)s)")
+    action.add_argument(
+        "--jobs", type=int, default=available_cores(), metavar="J", help="processes (default: %(default)s)"
+    )
+    action.add_argument("--force", action="store_true", default=False, help="replace what is in DIR")
+    action.add_argument("--json", metavar="PATH|-", default=None, help="write the manifest as JSON, - for stdout")
+
+
 def _synth(arguments: argparse.Namespace) -> int:
+    return _synth_events(arguments) if arguments.task == "events" else _synth_keywords(arguments)
+
+
+def _synth_events(arguments: argparse.Namespace) -> int:
+    from tkd.data.events import EventSettings, events_are_made_already, make_events
+
+    given = {} if arguments.clips is None else {"clips": arguments.clips}
+    settings = EventSettings(seed=arguments.seed, **given)
+    folder: Path = arguments.out or Path("data/events")
+    if events_are_made_already(folder, settings, force=arguments.force):
+        manifest = json.loads((folder / SYNTHETIC_MANIFEST).read_text(encoding="utf-8"))
+        outcome = "is there already, made with the same settings"
+    else:
+        start = time.monotonic()
+        with progress("computing", settings.clips, quiet=arguments.quiet) as advance:
+            manifest = make_events(folder, settings, advance)
+        outcome = f"made in {time.monotonic() - start:.1f} s"
+    if arguments.json:
+        _write_json(arguments.json, manifest)
+    if arguments.json != "-":
+        counts = ", ".join(f"{split} {manifest['clips'][split]:,}" for split in SPLITS)
+        print(f"{folder}: {outcome}")
+        print(f"  {sum(manifest['clips'].values()):,} clips ({counts}) of {len(manifest['classes'])} classes")
+        print("  SYNTHETIC sounds, computed and not recorded: say so beside every number")
+    return ExitCode.GOOD
+
+
+def _synth_keywords(arguments: argparse.Namespace) -> int:
     # Imported here: `tkd-data check` needs no espeak-ng.
     from tkd.data.render import Levels
     from tkd.data.synth import MANIFEST, SynthSettings, is_made_already, make_corpus
 
     low, high = arguments.snr_db
-    settings = SynthSettings(clips=arguments.clips, seed=arguments.seed, levels=Levels(snr_db=(low, high)))
-    folder: Path = arguments.out
+    given = {} if arguments.clips is None else {"clips": arguments.clips}
+    settings = SynthSettings(seed=arguments.seed, levels=Levels(snr_db=(low, high)), **given)
+    folder: Path = arguments.out or Path("data/synth")
     if is_made_already(folder, settings, force=arguments.force):
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         outcome = "is there already, made with the same settings"
@@ -95,10 +157,57 @@ def _synth(arguments: argparse.Namespace) -> int:
     return ExitCode.GOOD
 
 
+def _noisy(arguments: argparse.Namespace) -> int:
+    from tkd.data.noisy import INTERVALS, NoisySettings, is_made_already, make_noisy, plan_noisy
+
+    low, high = arguments.snr_db
+    given = {"noise": tuple(arguments.noise)} if arguments.noise else {}
+    settings = NoisySettings(
+        seconds=arguments.seconds, seed=arguments.seed, snr_db=(low, high), most=arguments.most, **given
+    )
+    plan = plan_noisy(arguments.data, settings)
+    folder: Path = arguments.out
+    if is_made_already(folder, plan, force=arguments.force):
+        manifest = json.loads((folder / NOISY_MANIFEST).read_text(encoding="utf-8"))
+        outcome = "is there already, made of the same data with the same settings"
+    else:
+        start = time.monotonic()
+        with progress("mixing", len(plan.clips), quiet=arguments.quiet) as advance:
+            manifest = make_noisy(folder, plan, jobs=arguments.jobs, advance=advance)
+        outcome = f"made in {time.monotonic() - start:.1f} s"
+    if arguments.json:
+        _write_json(arguments.json, manifest)
+    if arguments.json != "-":
+        counts = ", ".join(f"{split} {manifest['clips'][split]:,}" for split in SPLITS)
+        print(f"{folder}: {outcome}")
+        print(f"  {len(plan.clips):,} clips ({counts}) of {settings.seconds:g} s, seed {settings.seed}; {INTERVALS}")
+        if manifest["synthetic"]:
+            print("  SYNTHETIC speech: say so beside every number")
+    return ExitCode.GOOD
+
+
 def _check(arguments: argparse.Namespace) -> int:
-    clips = sum(map(len, read_layout(arguments.folder).words.values()))
+    from tkd.audio.sound import Fit
+    from tkd.data.check_sets import KINDS, check_set, kind_of
+    from tkd.data.folder import FolderSettings
+    from tkd.data.loading import check_choice
+
+    folder: Path = arguments.folder
+    if arguments.kind:
+        check_choice("kind", arguments.kind, KINDS)
+    kind = arguments.kind or kind_of(folder)
+    if kind == "speech_commands":
+        clips = sum(map(len, read_layout(folder).words.values()))
+    else:
+        clips = sum(path.suffix.lower() in (".wav", ".flac") for path in folder.rglob("*"))
     with progress("reading", clips, quiet=arguments.quiet) as advance:
-        report = check_data(arguments.folder, advance=advance)
+        if kind == "speech_commands":
+            report = check_data(folder, advance=advance)
+        else:
+            settings = FolderSettings(
+                fit=Fit(samples=SAMPLE_RATE_HZ), convert=arguments.convert, label_file=arguments.labels
+            )
+            report = check_set(folder, kind, settings, advance)
     if arguments.json:
         _write_json(arguments.json, report.to_dict())
     if arguments.json != "-":
@@ -111,23 +220,30 @@ def _table(report: CheckReport) -> str:
     """What the data set holds: a line for each class, clips and speakers of each split in columns."""
     found = {(row.label, row.split): row for row in report.holdings}
     labels = list(dict.fromkeys(row.label for row in report.holdings))
-    kind = "SYNTHETIC speech" if report.is_synthetic else "recordings"
+    is_speech = report.layout in ("speech_commands", "test_archive")
+    kind = ("SYNTHETIC speech" if is_speech else "SYNTHETIC sounds") if report.is_synthetic else "recordings"
+    length = f" in {report.clip_seconds:g} s of noise" if report.clip_seconds != 1 else ""
     lines = [
-        f"{report.folder}: {kind}, {report.words} words, {report.speakers:,} speakers, split by {report.split_rule}",
+        f"{report.folder}: {kind}, {report.words} {'words' if is_speech else 'classes'}{length}, "
+        f"{report.speakers:,} speakers, split by {report.split_rule}",
         "",
         f"{'clips (speakers)':<16}" + "".join(f"{split:>18}" for split in SPLITS) + f"{'seconds':>12}",
     ]
     for label in labels:
-        rows = [found[label, split] for split in SPLITS]
+        rows = [found[label, split] for split in SPLITS if (label, split) in found]
         cells = "".join(f"{f'{row.clips:,} ({row.speakers:,})':>18}" for row in rows)
+        cells = f"{cells:>{18 * len(SPLITS)}}"
         lines.append(f"{label:<16}{cells}{sum(row.seconds for row in rows):>12,.1f}")
     totals = [sum(row.clips for row in report.holdings if row.split == split) for split in SPLITS]
     seconds = sum(row.seconds for row in report.holdings)
     lines.append(f"{'all':<16}" + "".join(f"{total:>18,}" for total in totals) + f"{seconds:>12,.1f}")
     noise = sum(report.noise_seconds.values())
-    lines += ["", f"background noise: {len(report.noise_seconds)} recordings, {noise:,.1f} s"]
+    if report.layout == "speech_commands":
+        lines += ["", f"background noise: {len(report.noise_seconds)} recordings, {noise:,.1f} s"]
+    lines += [f"licence {name}: {count:,} clips" for name, count in sorted(report.licences.items())]
     if report.short_clips:
-        lines.append(f"{report.short_clips:,} clips are shorter than 1 s and are filled with zeros when read")
+        length = f"{report.clip_seconds:g} s"
+        lines.append(f"{report.short_clips:,} clips are shorter than {length} and are filled with zeros when read")
     return "\n".join(lines)
 
 

@@ -56,7 +56,7 @@ def _command(argv: Sequence[str]) -> int:
         folder,
         spec,
         FeatureConfig.from_dict(spec.features),
-        Amounts(calibration=options.calibration_clips, pack=options.evaluation_clips),
+        Amounts(calibration=options.calibration_clips, pack=options.evaluation_clips, pack_anyway=options.pack_anyway),
         display,
     )
     gates = Gates(parity=ParityGates(int8_sqnr_db=options.min_sqnr_db), max_accuracy_drop=options.max_accuracy_drop)
@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "--calibration-clips", type=_positive, default=256, metavar="N", help="of the training split (256)"
     )
     made.add_argument("--evaluation-clips", type=_positive, default=480, metavar="N", help="in the pack (480)")
+    made.add_argument("--pack-anyway", action="store_true", help="pack clips whose licence forbids it or is not known")
     made.add_argument("--min-sqnr-db", type=float, default=30.0, metavar="DB", help="gate on int8 against float32 (30)")
     made.add_argument(
         "--max-accuracy-drop", type=float, default=0.5, metavar="POINTS", help="gate on the whole test split (0.5)"

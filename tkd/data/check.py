@@ -8,19 +8,19 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tkd.audio.wav import SAMPLE_RATE_HZ, Int16, read_wav
-from tkd.data.layout import LISTS, NOISE_FOLDER, SPLITS, Layout, read_layout, speaker_of
-from tkd.data.speech_commands import CLIP_SAMPLES, TWELVE_LABELS, UNKNOWN
+from tkd.data.layout import LISTS, NOISE_FOLDER, SILENCE_FOLDER, SPLITS, Layout, read_layout, speaker_of
+from tkd.data.speech_commands import TWELVE_LABELS, UNKNOWN
 from tkd.errors import AudioError
 
 FORMAT = "tkd.check/1"
 
 # Real recordings of a word are 0.3 s or more; a shorter one was cut off.
-_SHORTEST_S = 0.1
+SHORTEST_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,9 @@ class CheckReport:
         noise_seconds: length of each noise recording by name.
         short_clips: clips under one second, which readers fill with zeros; no fault.
         faults: everything wrong, in the order of the files.
+        layout: `speech_commands`, `test_archive`, `fsd50k` or `folder`.
+        clip_seconds: length of a clip of `speech_commands`.
+        licences: number of clips under each licence, where clips have their own.
     """
 
     folder: Path
@@ -82,12 +85,18 @@ class CheckReport:
     noise_seconds: dict[str, float]
     short_clips: int
     faults: tuple[Fault, ...]
+    layout: str = "speech_commands"
+    clip_seconds: float = 1.0
+    licences: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The report for JSON."""
         return {
             "format": FORMAT,
             "folder": str(self.folder),
+            "layout": self.layout,
+            "clip_seconds": self.clip_seconds,
+            "licences": self.licences,
             "split_rule": self.split_rule,
             "synthetic": self.is_synthetic,
             "words": self.words,
@@ -121,6 +130,8 @@ def check_data(folder: Path, *, advance: Callable[[int], None] | None = None) ->
         if advance:
             advance(1)
     noise_seconds = reading.read_noises()
+    for name in layout.silences:
+        reading.read_clip(f"{SILENCE_FOLDER}/{name}")
     labels = _labels(layout)
     holdings = tuple(reading.holding(split, label) for label in labels for split in SPLITS)
     return CheckReport(
@@ -132,6 +143,7 @@ def check_data(folder: Path, *, advance: Callable[[int], None] | None = None) ->
         holdings=holdings,
         noise_seconds=noise_seconds,
         short_clips=reading.short_clips,
+        clip_seconds=layout.clip_samples / SAMPLE_RATE_HZ,
         faults=(*reading.faults, *_layout_faults(layout), *reading.speaker_faults(), *_class_faults(layout, holdings)),
     )
 
@@ -156,6 +168,9 @@ class _Reading:
         if sound is None:
             return
         split, word = self.layout.split(path), path.partition("/")[0]
+        if word == SILENCE_FOLDER:
+            self._judge(path, sound)
+            return
         place = split, word if word in self.labels else UNKNOWN
         speaker = speaker_of(path)
         self._clips[place] += 1
@@ -197,11 +212,13 @@ class _Reading:
             return None
 
     def _judge(self, path: str, sound: Int16) -> None:
-        seconds = len(sound) / SAMPLE_RATE_HZ
-        self.short_clips += len(sound) < CLIP_SAMPLES
-        if seconds < _SHORTEST_S or len(sound) > CLIP_SAMPLES:
+        seconds, longest_s = len(sound) / SAMPLE_RATE_HZ, self.layout.clip_samples / SAMPLE_RATE_HZ
+        self.short_clips += len(sound) < self.layout.clip_samples
+        if seconds < SHORTEST_S or len(sound) > self.layout.clip_samples:
             self.faults.append(
-                Fault(kind="wrong length", path=path, detail=f"{seconds:.3f} s; expected {_SHORTEST_S} to 1 s")
+                Fault(
+                    kind="wrong length", path=path, detail=f"{seconds:.3f} s; expected {SHORTEST_S} to {longest_s:g} s"
+                )
             )
         if not sound.any():
             self.faults.append(Fault(kind="all zeros", path=path, detail="every sample is 0; expected a word"))

@@ -4,6 +4,8 @@
     DIR/_background_noise_/*.wav      long recordings without speech
     DIR/validation_list.txt           `yes/3b4f8f24_nohash_0.wav`, one clip a line; the rest is for training
     DIR/testing_list.txt
+    DIR/_silence_/*.wav               only where `tkd-data noisy` wrote clips without a word; in the lists like words
+    DIR/noisy.json                    only there: the length of every clip
 
 Comes before `tkd.data.speech_commands`, which draws a task from it, and `tkd.data.check`, which lists its faults.
 Source: Warden 2018, arXiv 1804.03209; the hash split is `which_set` of TensorFlow's speech_commands example.
@@ -12,19 +14,26 @@ Source: Warden 2018, arXiv 1804.03209; the hash split is `which_set` of TensorFl
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tkd.audio.wav import SAMPLE_RATE_HZ
 from tkd.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 NOISE_FOLDER = "_background_noise_"
+SILENCE_FOLDER = "_silence_"
+SYNTHETIC_MANIFEST = "synthetic.json"
+NOISY_MANIFEST = "noisy.json"
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 
 _MOST_CLIPS_OF_A_CLASS = 2**27 - 1
+_LONGEST_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,9 @@ class Layout:
         folder: where it is.
         words: file names (sorted) of each word (sorted).
         noises: file names in `_background_noise_`, sorted.
+        silences: file names in `_silence_`, sorted: clips of noise without a word.
+        clip_samples: length of a clip, 16,000 unless `noisy.json` says otherwise.
+        is_synthetic: made by `tkd-data synth`, or from such a corpus: every number made with it must say so.
         split_of: the split that the lists give a clip (`word/file.wav`); empty when there are no lists.
         has_lists: both lists are there; otherwise the hash of the speaker's name splits.
         listed_missing: clips that a list names and the folder lacks.
@@ -44,15 +56,13 @@ class Layout:
     folder: Path
     words: dict[str, tuple[str, ...]]
     noises: tuple[str, ...]
+    silences: tuple[str, ...]
+    clip_samples: int
+    is_synthetic: bool
     split_of: dict[str, str]
     has_lists: bool
     listed_missing: tuple[str, ...]
     listed_twice: tuple[str, ...]
-
-    @property
-    def is_synthetic(self) -> bool:
-        """Made by `tkd-data synth`: every number made with it must say so."""
-        return (self.folder / "synthetic.json").is_file()
 
     def clips(self) -> Iterator[str]:
         """Every recording of a word as `word/file.wav`, sorted."""
@@ -69,7 +79,7 @@ def read_layout(folder: Path) -> Layout:
     Raises:
         DataError: there is no such folder, it cannot be read, it holds no word folders, or only one list is there.
     """
-    words, noises = _recordings(folder)
+    words, noises, silences = _recordings(folder)
     if not words:
         raise DataError(
             f"{folder} has no word folders with .wav files; expected the layout of Speech Commands "
@@ -81,12 +91,16 @@ def read_layout(folder: Path) -> Layout:
         raise DataError(
             f"{folder} has no {missing_lists[0]} but has the other list; add it, or remove both to split by hash"
         )
-    there = {f"{word}/{name}" for word, names in words.items() for name in names}
+    there = {f"{word}/{name}" for word, names in {**words, SILENCE_FOLDER: silences}.items() for name in names}
+    noisy = _read_noisy(folder / NOISY_MANIFEST)
     listed = {split: clips or () for split, clips in lists.items()}
     return Layout(
         folder=folder,
         words=words,
         noises=noises,
+        silences=silences,
+        clip_samples=round(noisy["seconds"] * SAMPLE_RATE_HZ) if noisy else SAMPLE_RATE_HZ,
+        is_synthetic=(folder / SYNTHETIC_MANIFEST).is_file() or bool(noisy and noisy["synthetic"]),
         split_of={clip: split for split, clips in listed.items() for clip in clips},
         has_lists=not missing_lists,
         listed_missing=tuple(sorted({clip for clips in listed.values() for clip in clips} - there)),
@@ -119,16 +133,19 @@ def hash_split(name: str, validation_percent: float = 10.0, test_percent: float 
     return "test" if percent < validation_percent + test_percent else "train"
 
 
-def _recordings(folder: Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """(file names of each word, file names of the noises); a word folder without recordings is kept, and empty."""
+def _recordings(folder: Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...], tuple[str, ...]]:
+    """(file names of each word, of the noises, of the silences); a word folder without recordings is kept, empty."""
     words: dict[str, tuple[str, ...]] = {}
     noises: tuple[str, ...] = ()
+    silences: tuple[str, ...] = ()
     try:
         folders = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
         for name in folders:
             files = tuple(sorted(entry.name for entry in os.scandir(folder / name) if entry.name.endswith(".wav")))
             if name == NOISE_FOLDER:
                 noises = files
+            elif name == SILENCE_FOLDER:
+                silences = files
             elif name[0] != "_":
                 words[name] = files
     except FileNotFoundError as cause:
@@ -137,7 +154,7 @@ def _recordings(folder: Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ..
         ) from cause
     except OSError as cause:
         raise DataError(f"{cause.filename} cannot be listed ({cause.strerror}); expected a readable folder") from cause
-    return (words if any(words.values()) else {}), noises
+    return (words if any(words.values()) else {}), noises, silences
 
 
 def _read_list(path: Path) -> tuple[str, ...] | None:
@@ -151,3 +168,16 @@ def _read_list(path: Path) -> tuple[str, ...] | None:
             f"{path} cannot be read as a list of clips ({cause}); expected one word/file.wav a line"
         ) from cause
     return tuple(line.strip() for line in lines if line.strip())
+
+
+def _read_noisy(path: Path) -> dict[str, Any] | None:
+    """The manifest of a corpus in noise, None where there is none."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if 0 < float(manifest["seconds"]) <= _LONGEST_S and isinstance(manifest["synthetic"], bool):
+            return dict(manifest)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise DataError(f"{path} cannot be read ({cause}); make the data set again with tkd-data noisy") from cause
+    raise DataError(f"{path} gives no length of clip in (0, {_LONGEST_S}] s; make it again with tkd-data noisy")

@@ -1,7 +1,6 @@
 """Speech Commands, or any corpus in its layout, as clips of a task and as waveforms.
 
-Comes after `tkd.data.layout` (what is on disk) and before `tkd.audio.features` (waveforms in).
-A score is comparable only with its protocol: `SpeechCommands.split_rule` and the kind of silence are part of it.
+Comes after `tkd.data.layout` (what is on disk) and before `tkd.data.keywords` (one task, with its protocol).
 Source: Warden 2018, arXiv 1804.03209.
 """
 
@@ -9,66 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from tkd.audio.wav import SAMPLE_RATE_HZ, Int16, read_wav
-from tkd.data.layout import NOISE_FOLDER, SPLITS, Layout, read_layout, speaker_of
-from tkd.errors import AudioError, DataError, SettingsError
+from tkd.data.dataset import Clip, LoadedClips
+from tkd.data.layout import NOISE_FOLDER, SILENCE_FOLDER, SPLITS, Layout, read_layout, speaker_of
+from tkd.data.loading import check_choice, chosen, fill
+from tkd.errors import DataError, SettingsError
 
-SILENCE = "_silence_"
+SILENCE = SILENCE_FOLDER
 UNKNOWN = "_unknown_"
 TWELVE_LABELS = (SILENCE, UNKNOWN, "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 CLIP_SAMPLES = SAMPLE_RATE_HZ
-"""Every clip is one second long."""
+"""A clip is one second long, unless the corpus says otherwise (`Layout.clip_samples`)."""
 
 # Where each split's part of a noise recording begins and ends: no split hears another one's noise.
 _NOISE_REGIONS = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
 
 SilenceKind = Literal["noise", "zeros"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
-    """One second of labelled sound, not yet read.
-
-    Attributes:
-        id: unique and stable name: `word/file.wav`, `_background_noise_/file.wav@offset`, or `_silence_/zeros-0007`.
-        path: the file to read, relative to the data folder; empty for a clip of zeros.
-        label: index into the labels of the task.
-        word: what is said; `_silence_` where nothing is.
-        speaker: who says it; empty for silence.
-        split: `train`, `validation` or `test`.
-        offset: first sample to read, above 0 only in noise recordings.
-    """
-
-    id: str
-    path: str
-    label: int
-    word: str
-    speaker: str
-    split: str
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedClips:
-    """Clips with their sound.
-
-    Attributes:
-        waveforms: int16, shape (clips, samples).
-        labels: int64, shape (clips,).
-        clips: the clips that were read, in order.
-        skipped: (id, reason) of each clip that could not be read.
-    """
-
-    waveforms: Int16
-    labels: np.ndarray[tuple[int], np.dtype[np.int64]]
-    clips: tuple[Clip, ...]
-    skipped: tuple[tuple[str, str], ...]
+SplitRule = Literal["auto", "lists", "hash"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +66,9 @@ class SpeechCommands:
         Args:
             split: `train`, `validation` or `test`.
             seed: chooses the unknown words and the places of silence.
-            silence: `noise` cuts it out of the split's own region of the noise recordings (the first 80 % for training,
-                then 10 % each for validation and test); `zeros` is TensorFlow's protocol, and easier.
+            silence: `noise` takes the corpus's own clips of silence where it has them, else cuts them out of the
+                split's own region of the noise recordings (the first 80 % for training, then 10 % each for validation
+                and test); `zeros` is TensorFlow's protocol, and easier.
             labels: names of the classes; `_silence_` and `_unknown_` only when they are among them.
             unknown_share: clips of other words per keyword clip, rounded up; the official task has 0.1.
             silence_share: clips of silence per keyword clip, rounded up.
@@ -114,8 +77,8 @@ class SpeechCommands:
             SettingsError: the split, the kind of silence or a share is not one of those.
             DataError: a class has no clips in this split.
         """
-        _check_choice("split", split, SPLITS)
-        _check_choice("silence", silence, ("noise", "zeros"))
+        check_choice("split", split, SPLITS)
+        check_choice("silence", silence, ("noise", "zeros"))
         for name, share in (("unknown_share", unknown_share), ("silence_share", silence_share)):
             if not 0 < share < math.inf:
                 raise SettingsError(f"{name} is {share}; expected a number above 0 (the official task has 0.1)")
@@ -161,15 +124,24 @@ class SpeechCommands:
 
         if kind == "zeros":
             return [clip(f"{SILENCE}/zeros-{index:04d}", "", 0) for index in range(wanted)]
+        if self.layout.silences:
+            paths = [path for path in map(f"{SILENCE}/{{}}".format, self.layout.silences)
+                     if self.layout.split(path) == split]  # fmt: skip
+            if not paths:
+                raise self._empty_class(SILENCE, split)
+            return [clip(paths[index], paths[index], 0) for index in sorted(rng.permutation(len(paths))[:wanted])]
+        length = self.layout.clip_samples
         starts = [
-            (f"{NOISE_FOLDER}/{name}", first, last - CLIP_SAMPLES)
+            (f"{NOISE_FOLDER}/{name}", first, last - length)
             for name, samples in self.noise_samples.items()
             for first, last in [noise_region(samples, split)]
-            if last - first >= CLIP_SAMPLES
+            if last - first >= length
         ]
         if not starts:
+            shortest_s = 10 * length / SAMPLE_RATE_HZ
             raise DataError(
-                f"{self.folder / NOISE_FOLDER} has no recording of 10 s or more to cut the silence of split '{split}' "
+                f"{self.folder / NOISE_FOLDER} has no recording of {shortest_s:g} s or more to cut the silence of "
+                f"split '{split}' "
                 "from; add one, or ask for silence as zeros"
             )
         drawn = []
@@ -187,14 +159,26 @@ class SpeechCommands:
         )
 
 
-def open_speech_commands(folder: Path) -> SpeechCommands:
+def open_speech_commands(folder: Path, split_rule: SplitRule = "auto") -> SpeechCommands:
     """The corpus in a folder; lists its files and reads the lengths of the noises, no clip.
 
+    Args:
+        folder: where it is.
+        split_rule: `lists` wants the official lists, `hash` does without them, `auto` takes them where they are.
+
     Raises:
-        DataError: no such folder, no word folders, or a list names clips that are not there or that are in both lists.
+        DataError: no such folder, no word folders, no lists where they are wanted, or a list names clips that are not
+            there or that are in both lists.
         AudioError: a noise recording cannot be used.
     """
+    check_choice("split_rule", split_rule, ("auto", "lists", "hash"))
     layout = read_layout(folder)
+    if split_rule == "lists" and not layout.has_lists:
+        raise DataError(
+            f"{folder} has no validation_list.txt and testing_list.txt; add the official lists, or split by hash"
+        )
+    if split_rule == "hash":
+        layout = replace(layout, has_lists=False, split_of={}, listed_missing=(), listed_twice=())
     if layout.listed_missing:
         raise DataError(
             f"the lists of {folder} name {len(layout.listed_missing)} clips that are not there, the first is "
@@ -218,16 +202,16 @@ def load_waveforms(
     folder: Path,
     clips: Sequence[Clip],
     *,
+    clip_samples: int = CLIP_SAMPLES,
     on_bad: Literal["error", "skip"] = "error",
     advance: Callable[[int], None] | None = None,
 ) -> LoadedClips:
-    """Reads clips from disk, each exactly one second: zeros are added at the end, what is longer is cut there.
-
-    One thread reads 115,000 cached clips a second; more threads are slower (they contend for Python's lock).
+    """Reads clips from disk, each of one length: zeros are added at the end, what is longer is cut there.
 
     Args:
         folder: the data folder.
         clips: what to read.
+        clip_samples: the length.
         on_bad: `error` stops at the first bad file; `skip` leaves bad files out and lists them in `skipped`.
         advance: called with the number of clips done since its last call.
 
@@ -235,50 +219,34 @@ def load_waveforms(
         AudioError: with `error`, the first file that cannot be used.
         DataError: with `skip`, every single file is bad.
     """
-    _check_choice("on_bad", on_bad, ("error", "skip"))
-    waveforms = np.zeros((len(clips), CLIP_SAMPLES), dtype=np.int16)
+    check_choice("on_bad", on_bad, ("error", "skip"))
+    waveforms = np.zeros((len(clips), clip_samples), dtype=np.int16)
     noises: dict[str, Int16] = {}
-    kept: list[int] = []
-    skipped: list[tuple[str, str]] = []
-    for index, clip in enumerate(clips):
-        try:
-            sound = _read_clip(folder, clip, noises)
-        except AudioError as error:
-            if on_bad == "error":
-                raise
-            skipped.append((clip.id, str(error)))
-        else:
-            waveforms[index, : len(sound)] = sound
-            kept.append(index)
-        if advance and index % 256 == 255:
-            advance(256)
-    if advance and len(clips) % 256:
-        advance(len(clips) % 256)
-    if clips and not kept:
-        raise DataError(f"none of the {len(clips)} clips of {folder} can be read; the first: {skipped[0][1]}")
-    good = tuple(clips[index] for index in kept)
-    return LoadedClips(
-        waveforms=waveforms if not skipped else waveforms[kept],
-        labels=np.array([clip.label for clip in good], dtype=np.int64),
-        clips=good,
-        skipped=tuple(skipped),
+    failures = fill(
+        waveforms,
+        clips,
+        lambda clip: read_clip(folder, clip, clip_samples, noises),
+        on_bad,
+        advance or (lambda _done: None),
     )
+    return chosen(waveforms, clips, failures, folder)
 
 
 def load_background(folder: Path, split: str) -> list[Int16]:
-    """A split's own part of each noise recording, int16 of shape (samples,) each; parts under one second are left out.
+    """A split's own part of each noise recording, int16 of shape (samples,) each; parts under one clip are left out.
 
     Raises:
         DataError: no such folder, or no word folders in it.
         AudioError: a noise recording cannot be used.
         SettingsError: there is no such split.
     """
-    _check_choice("split", split, SPLITS)
+    check_choice("split", split, SPLITS)
     parts = []
-    for name in read_layout(folder).noises:
+    layout = read_layout(folder)
+    for name in layout.noises:
         sound = read_wav(folder / NOISE_FOLDER / name)
         first, last = noise_region(len(sound), split)
-        if last - first >= CLIP_SAMPLES:
+        if last - first >= layout.clip_samples:
             parts.append(sound[first:last])
     return parts
 
@@ -289,16 +257,16 @@ def noise_region(samples: int, split: str) -> tuple[int, int]:
     return round(first * samples), round(end * samples)
 
 
-def _read_clip(folder: Path, clip: Clip, noises: dict[str, Int16]) -> Int16:
+def read_clip(folder: Path, clip: Clip, clip_samples: int, noises: dict[str, Int16]) -> Int16:
+    """The samples of one clip, at most `clip_samples`; `noises` keeps the long recordings that were read before.
+
+    Raises:
+        AudioError: the file cannot be used.
+    """
     if not clip.path:
-        return np.zeros(CLIP_SAMPLES, dtype=np.int16)
+        return np.zeros(clip_samples, dtype=np.int16)
     if not clip.path.startswith(NOISE_FOLDER):
-        return read_wav(folder / clip.path)[:CLIP_SAMPLES]
+        return read_wav(folder / clip.path)[:clip_samples]
     if clip.path not in noises:
         noises[clip.path] = read_wav(folder / clip.path)
-    return noises[clip.path][clip.offset : clip.offset + CLIP_SAMPLES]
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise SettingsError(f"{name} is '{value}'; expected one of {', '.join(choices)}")
+    return noises[clip.path][clip.offset : clip.offset + clip_samples]

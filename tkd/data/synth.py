@@ -20,14 +20,15 @@ import numpy as np
 import tkd
 from converters.files import whole_folder
 from tkd.data.espeak import Espeak
-from tkd.data.layout import LISTS, NOISE_FOLDER, SPLITS
+from tkd.data.layout import LISTS, NOISE_FOLDER, SPLITS, SYNTHETIC_MANIFEST
+from tkd.data.made import is_made
 from tkd.data.render import RECORDINGS, Levels, Utterance
 from tkd.data.voices import ACCENTS, KEYWORDS, UNKNOWN_WORDS, Speaker, make_speakers
 from tkd.data.workers import Orders, make_clips, make_recording, workers
-from tkd.errors import DataError, SettingsError
+from tkd.errors import SettingsError
 
 FORMAT = "tkd.synth/1"
-MANIFEST = "synthetic.json"
+MANIFEST = SYNTHETIC_MANIFEST
 FEWEST_CLIPS = 120
 """Fewer, and a keyword would be missing in a split."""
 
@@ -81,26 +82,7 @@ def is_made_already(folder: Path, settings: SynthSettings, *, force: bool) -> bo
     Raises:
         DataError: the folder holds something else, and replacing that was not asked for or would be a disaster.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; expected a folder that does not exist yet; give another --out")
-    if not folder.exists() or not any(folder.iterdir()):
-        return False
-    seen = _manifest_settings(folder)
-    if seen == settings.to_dict() and not force:
-        return True
-    here = folder.resolve()
-    if here in (Path.home(), Path.cwd(), *Path.cwd().parents):
-        raise DataError(f"{folder} is not replaced, even with --force: the work happens in it; give another --out")
-    if force:
-        return False
-    if seen is None:
-        raise DataError(
-            f"{folder} is not empty and was not made by tkd-data synth; give another --out, or --force to replace it"
-        )
-    raise DataError(
-        f"{folder} holds a synthetic corpus of other settings ({seen.get('clips')} clips, seed {seen.get('seed')}); "
-        "give another --out, or --force to replace it"
-    )
+    return is_made(folder, MANIFEST, {"format": FORMAT, "settings": settings.to_dict()}, force=force)
 
 
 def make_corpus(folder: Path, settings: SynthSettings, *, jobs: int, advance: Advance) -> dict[str, Any]:
@@ -165,18 +147,6 @@ def _evenly(words: Sequence[str], count: int, rng: np.random.Generator) -> list[
     """`count` words, each equally often; chance decides who comes once more."""
     order = [words[index] for index in rng.permutation(len(words))]
     return [order[index % len(order)] for index in range(count)]
-
-
-def _manifest_settings(folder: Path) -> dict[str, Any] | None:
-    """The settings of the corpus in a folder, None when it was not made here."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
-        return None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        return None
-    settings = manifest.get("settings")
-    return settings if isinstance(settings, dict) else None
 
 
 def _manifest(settings: SynthSettings, plan: Sequence[Utterance]) -> dict[str, Any]:

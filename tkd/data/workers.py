@@ -5,18 +5,10 @@ Comes after `tkd.data.render` (one clip) and before `tkd.data.synth` (the corpus
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,10 +16,10 @@ from tkd.audio.wav import read_wav, write_wav
 from tkd.data.espeak import Espeak
 from tkd.data.layout import NOISE_FOLDER
 from tkd.data.noise import Float32
+from tkd.data.pool import Each, processes
 from tkd.data.render import RECORDINGS, Levels, Utterance, render_clip, render_recording
 from tkd.data.speech_commands import noise_region
 from tkd.data.voices import make_speakers
-from tkd.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +35,6 @@ class Orders:
     folder: Path
     seed: int
     levels: Levels
-
-
-Each = Callable[[Callable[[Any], int], Sequence[Any]], Iterator[int]]
 
 
 @contextmanager
@@ -66,18 +55,8 @@ def workers(jobs: int, orders: Orders) -> Iterator[Each]:
             finally:
                 _worker = None
         return
-    # Spawned, not forked: the caller may have threads (PyTorch's), and espeak-ng's state must not be inherited.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_process, initargs=(orders,))
-    try:
-        _wake(pool, jobs)
-        yield lambda job, items: (
-            future.result() for future in as_completed([pool.submit(job, item) for item in items])
-        )
-    except BrokenProcessPool as cause:
-        raise DataError("a worker process died, perhaps for lack of memory; run it again with fewer --jobs") from cause
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with processes(jobs, _start_process, orders) as each:
+        yield each
 
 
 def make_recording(name: str) -> int:
@@ -129,30 +108,6 @@ def _here() -> _Worker:
     return _worker
 
 
-def _wake(pool: ProcessPoolExecutor, jobs: int) -> None:
-    """Starts the processes with SIGINT blocked: Ctrl-C is the parent's to handle, also while they import."""
-    resource_tracker.ensure_running()  # first, because the start of the tracker would unblock SIGINT
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        for _ in range(jobs):  # each submission starts one process
-            pool.submit(_is_awake)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _is_awake() -> bool:
-    return _worker is not None
-
-
 def _start_process(orders: Orders) -> None:
     global _worker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = _Worker(orders, Espeak())
-
-
-def _end_with_parent() -> None:
-    """Ends this process when its parent has been killed: nobody would read its results."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

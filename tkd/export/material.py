@@ -19,14 +19,17 @@ import torch
 from torch import Tensor
 
 from converters.command_line import available_cores
+from tkd.audio.batched import features_of
 from tkd.audio.features import FeatureConfig, FrontEnd
 from tkd.checkpoint import CheckpointSpec
-from tkd.data.speech_commands import Clip, LoadedClips, load_waveforms, open_speech_commands
+from tkd.data.dataset import Clip, LoadedClips
+from tkd.data.fsd50k import may_be_packed
+from tkd.data.loading import Loading, load_clips
 from tkd.errors import DataError
+from tkd.settings import from_table
 from tkd.train.config import DataConfig
-from tkd.train.corpus import Display, describe_data
+from tkd.train.corpus import Display, loading_of, open_data_of
 
-_BATCH = 500
 _SPOKEN_CLIPS = 6_000
 
 
@@ -36,7 +39,7 @@ class Split:
 
     Attributes:
         inputs: shape (clips, frames, channels), float32.
-        labels: shape (clips,), int64.
+        labels: int64 of shape (clips,), or for several labels a clip float32 of shape (clips, classes).
         ids: one name a clip.
     """
 
@@ -97,11 +100,13 @@ class Amounts:
     Attributes:
         calibration: from the training split.
         pack: from the test split.
+        pack_anyway: also clips whose licence forbids a copy in a bundle, or is not known.
         seed: of the draw.
     """
 
     calibration: int = 256
     pack: int = 480
+    pack_anyway: bool = False
     seed: int = 20_211_027
 
 
@@ -124,6 +129,11 @@ def find_data(spec: CheckpointSpec, told: Path | None, display: Display) -> Path
             f"the checkpoint was trained on {spec.data.get('folder', 'unknown data')}, which is not there; "
             "give the folder of the data set with --data"
         )
+    if "recipe" not in spec.data or "noisy" in spec.data:
+        raise DataError(
+            f"the checkpoint was trained on {recorded or 'unknown data'}, which is not there and is no corpus that is "
+            "spoken anew; make it again as its manifest says and give it with --data"
+        )
     return _spoken_anew(int(spec.data["recipe"]["settings"]["seed"]), display)
 
 
@@ -135,28 +145,58 @@ def load_material(
     Raises:
         DataError, AudioError: the data set or a file of it cannot be used.
     """
-    config = DataConfig(
-        folder=str(folder), silence=spec.data.get("silence", "noise"), seed=int(spec.data.get("seed", 59185))
-    )
-    data_set = open_speech_commands(folder)
-    drawn = {
-        split: data_set.clips(split, config.seed, silence=config.silence, labels=spec.labels)
-        for split in ("train", "test")
-    }
+    config = data_config(folder, spec)
+    data = open_data_of(config, spec.labels)
+    drawn = {split: data.clips(split) for split in ("train", "test")}
     places = stratified([clip.label for clip in drawn["train"]], amounts.calibration, amounts.seed)
-    wanted = {"train": [drawn["train"][place] for place in places], "test": list(drawn["test"])}
+    calibrating = [drawn["train"][place] for place in places]
     front_end = FrontEnd(features)
-    with display("reading clips", sum(map(len, wanted.values()))) as advance:
-        calibration, test = (
-            _split(load_waveforms(folder, clips, advance=advance), front_end) for clips in wanted.values()
-        )
+    with display("reading clips", len(calibrating) + len(drawn["test"])) as advance:
+        calibration = _split(load_clips(data, calibrating, Loading(), advance), front_end)
+        loaded = load_clips(data, drawn["test"], loading_of(config), advance)
     return Material(
         calibration=calibration,
-        test=test,
-        pack=stratified(test.labels.tolist(), amounts.pack, amounts.seed),
-        description=describe_data(data_set, config),
+        test=_split(loaded, front_end),
+        pack=pack_of(loaded.clips, amounts),
+        description=data.describe(),
         channel_scale=torch.ones(features.channels),
     )
+
+
+def pack_of(clips: Sequence[Clip], amounts: Amounts) -> tuple[int, ...]:
+    """Places of the clips of the evaluation pack, stratified by their (first) label, in ascending order.
+
+    A clip without a licence of its own is under that of the whole data set, which is the user's to know.
+
+    Raises:
+        DataError: the licence of every clip forbids a copy.
+    """
+    free = [
+        place
+        for place, clip in enumerate(clips)
+        if amounts.pack_anyway or not clip.licence or may_be_packed(clip.licence)
+    ]
+    if not free:
+        raise DataError(
+            f"none of the {len(clips)} test clips has a licence that allows a copy in a bundle (CC0 or CC BY), or the "
+            "metadata with the licences are missing; unpack FSD50K.metadata, or give --pack-anyway for your own use"
+        )
+    chosen = stratified([clips[place].label for place in free], amounts.pack, amounts.seed)
+    return tuple(free[place] for place in chosen)
+
+
+def data_config(folder: Path, spec: CheckpointSpec) -> DataConfig:
+    """The settings of the data that a checkpoint was trained on, at the place where they are now."""
+    recorded = spec.training.get("data", {})
+    known = {field.name for field in dataclasses.fields(DataConfig)}
+    settings = {
+        "silence": spec.data.get("silence", "noise"),
+        "seed": int(spec.data.get("seed", 59185)),
+        **{key: value for key, value in recorded.items() if key in known},
+        "folder": str(folder),
+        "on_bad_file": "error",
+    }
+    return from_table(DataConfig, settings, "the checkpoint's data settings")
 
 
 def stratified(labels: Sequence[int], wanted: int, seed: int) -> tuple[int, ...]:
@@ -178,10 +218,8 @@ def stratified(labels: Sequence[int], wanted: int, seed: int) -> tuple[int, ...]
 
 
 def _split(loaded: LoadedClips, front_end: FrontEnd) -> Split:
-    waveforms = torch.from_numpy(loaded.waveforms)
-    with torch.no_grad():
-        features = [front_end(part.float() / 32768.0) for part in torch.split(waveforms, _BATCH)]
-    return Split(inputs=torch.cat(features), labels=loaded.labels, ids=_ids(loaded.clips))
+    inputs = features_of(torch.from_numpy(loaded.waveforms), front_end)
+    return Split(inputs=inputs, labels=loaded.labels, ids=_ids(loaded.clips))
 
 
 def _ids(clips: Sequence[Clip]) -> tuple[str, ...]:

@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 
 from tkd.audio.features import FeatureConfig, FrontEnd
 from tkd.data.layout import NOISE_FOLDER, speaker_of
-from tkd.data.speech_commands import SILENCE, SilenceKind, load_waveforms, open_speech_commands
+from tkd.data.loading import load_clips
+from tkd.data.speech_commands import SILENCE, SilenceKind
 from tkd.errors import SettingsError
-from tkd.export.material import find_data
+from tkd.export.material import data_config, find_data
 from tkd.scoring.models import Model
 from tkd.train.config import DataConfig
-from tkd.train.corpus import Display, describe_data
+from tkd.train.corpus import Display, loading_of, open_data_of
 
 _BATCH = 500
 # What a score is comparable under; anything else of a data set's description is left out.
-_PROTOCOL = ("name", "folder", "layout", "task", "synthetic", "silence", "split_rule", "seed")
+_PROTOCOL = ("name", "folder", "layout", "task", "synthetic", "silence", "split_rule", "seed", "protocol")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,18 +150,21 @@ def _loaded(
     models: Sequence[Model], folder: Path, split: str, silence: SilenceKind | None, display: Display
 ) -> ClipSet:
     known = models[0].trained_on
-    usual = DataConfig(folder=str(folder))
+    checkpoint = models[0].checkpoint
+    usual = DataConfig(folder=str(folder)) if checkpoint is None else data_config(folder, checkpoint)
     seed = known.get("seed")
     config = dataclasses.replace(
         usual,
         silence=silence or known.get("silence") or usual.silence,
         seed=usual.seed if seed is None else int(seed),
     )
-    data_set = open_speech_commands(folder)
-    drawn = data_set.clips(split, config.seed, silence=config.silence, labels=models[0].labels)
+    data_set = open_data_of(config, models[0].labels)
+    if data_set.is_multi_label:
+        raise SettingsError(f"the clips of {folder} have several labels each; expected one label a clip")
+    drawn = data_set.clips(split)
     with display("reading clips", len(drawn)) as advance:
-        loaded = load_waveforms(folder, drawn, advance=advance)
-    described = describe_data(data_set, config)
+        loaded = load_clips(data_set, drawn, loading_of(config), advance)
+    described = data_set.describe()
     return ClipSet(
         source="data set",
         split=split,

@@ -59,7 +59,7 @@ def cached_attention(
 def _key(teacher_sha256: str, store: ClipStore) -> str:
     digest = hashlib.sha256(teacher_sha256.encode())
     digest.update(str(tuple(store.waveforms.shape)).encode())
-    digest.update(store.waveforms.numpy().tobytes())
+    digest.update(store.waveforms.numpy().data)  # in place: the waveforms may be larger than the memory
     return digest.hexdigest()[:16]
 
 

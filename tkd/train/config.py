@@ -101,17 +101,44 @@ class DataConfig:
     """The data set of a run.
 
     Attributes:
-        folder: in the Speech Commands layout.
+        folder: where it is.
+        kind: its layout: `speech_commands`, `folder` (one sub-folder a label, or a list of labels) or `fsd50k`.
+        task: of Speech Commands: `12` classes, or `all` words.
         silence: the protocol of the silence class: `noise` takes pieces of the background noise, `zeros` takes
             digital silence. Scores under the two are not comparable.
-        seed: of the draw of unknown words and silence clips.
+        split_rule: of Speech Commands: official `lists`, `hash` of the speaker, or `auto`: lists where they are.
+        test_archive: folder of the official 12-class test set; it then is the test split.
+        clip_seconds: length of a clip of the other layouts; Speech Commands has its own.
+        crop: of the other layouts: which part of a longer recording is taken.
+        pad: of the other layouts: what follows a shorter recording.
+        convert: of a `folder`: recordings of other rates and channels are resampled and mixed down, not refused.
+        label_file: of a `folder`: a CSV file of labels, relative to it; empty takes the sub-folders.
+        speaker_pattern: of a `folder`: regular expression whose first group finds the speaker in a path, so that no
+            speaker is in two splits.
+        seed: of the draw of unknown words and silence, of random crops and of the split of a `folder`.
         on_bad_file: `error` stops at a file that cannot be read, `skip` names and counts it.
+        cache: folder of decoded clips; empty is the user's own cache, `off` reads everything into memory.
     """
 
     folder: str
+    kind: Literal["speech_commands", "folder", "fsd50k"] = "speech_commands"
+    task: Literal["12", "all"] = "12"
     silence: Literal["noise", "zeros"] = "noise"
+    split_rule: Literal["auto", "lists", "hash"] = "auto"
+    test_archive: str = ""
+    clip_seconds: float = 1.0
+    crop: Literal["centre", "start", "random"] = "centre"
+    pad: Literal["zeros", "loop"] = "zeros"
+    convert: bool = False
+    label_file: str = ""
+    speaker_pattern: str = ""
     seed: int = 59185
     on_bad_file: Literal["error", "skip"] = "error"
+    cache: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.clip_seconds <= 60:
+            raise SettingsError(f"clip_seconds is {self.clip_seconds:g}; expected 0.1 to 60")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,27 +6,25 @@ Tested in `tests/tkd/train/test_corpus.py`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from converters.command_line import Advance
+from converters.command_line import Advance, available_cores
+from tkd.audio.sound import Fit
 from tkd.audio.wav import SAMPLE_RATE_HZ
 from tkd.augment import noise_bank
+from tkd.data.dataset import DataSet
+from tkd.data.folder import FolderSettings, open_folder
+from tkd.data.fsd50k import open_fsd50k
+from tkd.data.keywords import KeywordSettings, KeywordTask, open_keywords
 from tkd.data.layout import SPLITS
-from tkd.data.speech_commands import (
-    CLIP_SAMPLES,
-    TWELVE_LABELS,
-    SpeechCommands,
-    load_background,
-    load_waveforms,
-    open_speech_commands,
-)
+from tkd.data.loading import Loading, default_cache, load_clips
+from tkd.errors import DataError
 from tkd.train.batches import ClipStore
 from tkd.train.config import DataConfig
 
@@ -36,61 +34,105 @@ Display = Callable[[str, int], AbstractContextManager[Advance]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """A data set in memory.
+    """A data set, decoded.
 
     Attributes:
         labels: in the order of the logits.
+        is_multi_label: a clip may have several; its labels are then zeros and ones, float32 of shape (clips, classes).
         stores: `train`, `validation` and `test`.
         description: folder, synthetic or not, protocol, clips by split, files that were skipped.
     """
 
     labels: tuple[str, ...]
+    is_multi_label: bool
     stores: dict[str, ClipStore]
     description: dict[str, Any]
 
 
+def open_data(config: DataConfig) -> DataSet:
+    """The data set that the settings name; reads no clip.
+
+    Raises:
+        DataError, SettingsError, AudioError: see `open_keywords`, `open_folder`, `open_fsd50k`.
+    """
+    folder = Path(config.folder)
+    if config.kind != "speech_commands":
+        samples = round(config.clip_seconds * SAMPLE_RATE_HZ)
+        fit = Fit(samples=samples, crop=config.crop, pad=config.pad, seed=config.seed)
+        if config.kind == "fsd50k":
+            return open_fsd50k(folder, fit)
+        return open_folder(
+            folder,
+            FolderSettings(
+                fit=fit,
+                convert=config.convert,
+                label_file=config.label_file,
+                speaker_pattern=config.speaker_pattern,
+                seed=config.seed,
+            ),
+        )
+    return open_keywords(
+        folder,
+        KeywordSettings(
+            task=config.task,
+            silence=config.silence,
+            split_rule=config.split_rule,
+            test_archive=Path(config.test_archive) if config.test_archive else None,
+            seed=config.seed,
+        ),
+    )
+
+
+def open_data_of(config: DataConfig, labels: tuple[str, ...]) -> DataSet:
+    """The data set, drawn for the labels of a model in their order.
+
+    Raises:
+        DataError: it has other labels; a keyword that is not there is named when its clips are drawn.
+    """
+    data = open_data(config)
+    if isinstance(data, KeywordTask):
+        return replace(data, labels=labels)
+    if data.labels != labels:
+        raise DataError(
+            f"{data.folder} has the labels {', '.join(data.labels[:12])}; the model was trained on "
+            f"{', '.join(labels[:12])}; give the data set that it was trained on with --data"
+        )
+    return data
+
+
+def loading_of(config: DataConfig) -> Loading:
+    """How the clips of a run are loaded."""
+    return Loading(
+        on_bad=config.on_bad_file,
+        cache=None if config.cache == "off" else Path(config.cache) if config.cache else default_cache(),
+        jobs=available_cores(),
+    )
+
+
 def load_corpus(config: DataConfig, display: Display) -> Corpus:
-    """All three splits of the twelve-class task.
+    """All three splits of the task.
 
     Raises:
         DataError: the folder is missing or not in the expected layout, or a class is empty.
         AudioError: a file cannot be read and `config.on_bad_file` is `error`.
     """
-    folder = Path(config.folder)
-    data_set = open_speech_commands(folder)
-    drawn = {split: data_set.clips(split, config.seed, silence=config.silence) for split in SPLITS}
+    data = open_data(config)
+    drawn = {split: data.clips(split) for split in SPLITS}
+    loading = loading_of(config)
     stores, skipped = {}, []
     with display("reading clips", sum(map(len, drawn.values()))) as advance:
         for split, clips in drawn.items():
-            loaded = load_waveforms(folder, clips, on_bad=config.on_bad_file, advance=advance)
+            loaded = load_clips(data, clips, loading, advance)
             skipped += [f"{name}: {reason}" for name, reason in loaded.skipped]
             stores[split] = ClipStore(
                 waveforms=torch.from_numpy(loaded.waveforms),
                 labels=torch.from_numpy(loaded.labels),
                 sample_rate_hz=SAMPLE_RATE_HZ,
-                noise=noise_bank(load_background(folder, split), CLIP_SAMPLES) if split == "train" else None,
+                noise=noise_bank(data.background(split), data.clip_samples) if split == "train" else None,
             )
     description = {
-        **describe_data(data_set, config),
+        **data.describe(),
         "clips": {split: len(store) for split, store in stores.items()},
         "skipped": skipped,
     }
-    return Corpus(labels=TWELVE_LABELS, stores=stores, description=description)
-
-
-def describe_data(data_set: SpeechCommands, config: DataConfig) -> dict[str, Any]:
-    """What every score on this data must carry: where it is, whether it is synthetic, and the protocol."""
-    description: dict[str, Any] = {
-        "name": data_set.folder.name,
-        "folder": config.folder,
-        "layout": "speech_commands",
-        "task": "12 classes",
-        "synthetic": data_set.is_synthetic,
-        "silence": config.silence,
-        "split_rule": data_set.split_rule,
-        "seed": config.seed,
-    }
-    if data_set.is_synthetic:
-        recipe = json.loads((data_set.folder / "synthetic.json").read_text(encoding="utf-8"))
-        description["recipe"] = {key: value for key, value in recipe.items() if not isinstance(value, list)}
-    return description
+    return Corpus(labels=data.labels, is_multi_label=data.is_multi_label, stores=stores, description=description)

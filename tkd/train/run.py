@@ -42,6 +42,11 @@ def run_training(config: TrainConfig, display: Display, *, restart: bool = False
     if finished is not None:
         return finished
     corpus = load_corpus(config.data, display)
+    if corpus.is_multi_label:
+        raise SettingsError(
+            f"{config.data.folder} has several labels a clip, and this version trains on one; take a data set of "
+            "kind speech_commands or folder"
+        )
     # Only now is anything deleted or written: a misspelt data folder costs nothing.
     _prepare_folder(folder, config, restart=restart)
     # One core prepares batches. Threads beyond the cores make OpenMP spin: 1.3 s instead of 0.1 s a step was seen.

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import torch
 
 from converters.files import sha256_of, whole_file, write_text
+from tkd.audio.batched import features_of
 from tkd.audio.features import FrontEnd, find_features
 from tkd.checkpoint import CheckpointSpec, read_checkpoint, write_checkpoint
 from tkd.errors import CheckpointError
@@ -40,7 +41,6 @@ from tkd.train.objectives import Held, Lesson, StudentObjective, TeacherObjectiv
 from tkd.train.record import RUN_FORMAT, Arm, RunResult, read_run
 
 _TOOLS = ("torch", "transformers", "librosa", "numpy", "safetensors")
-_FEATURE_BATCH = 500
 
 Work = TypeVar("Work")
 
@@ -251,9 +251,7 @@ class Stages:
 def _held_features(front_end: FrontEnd, corpus: Corpus, split: str) -> Held:
     """A whole split as features, unaugmented; inputs of shape (clips, frames, channels)."""
     store = corpus.stores[split]
-    with torch.no_grad():
-        parts = [front_end(store.clips(slice(i, i + _FEATURE_BATCH))) for i in range(0, len(store), _FEATURE_BATCH)]
-    return Held(inputs=torch.cat(parts), labels=store.labels)
+    return Held(inputs=features_of(store.waveforms, front_end), labels=store.labels)
 
 
 def _held_waveforms(corpus: Corpus, split: str) -> Held:

@@ -103,7 +103,7 @@ def test_synth_refuses_a_folder_that_it_did_not_make(tmp_path: Path, capsys: pyt
     code = main(["synth", "--out", str(tmp_path)])
 
     assert code == 2
-    assert "is not empty and was not made by tkd-data synth" in capsys.readouterr().err
+    assert "is not empty and was not made by tkd-data" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -219,9 +219,7 @@ def test_the_same_settings_are_there_already_and_other_ones_want_force(spoken_co
     assert is_made_already(spoken_corpus, CORPUS_SETTINGS, force=False)
     assert not is_made_already(spoken_corpus, CORPUS_SETTINGS, force=True)
     assert not is_made_already(spoken_corpus, SynthSettings(clips=601), force=True)
-    with pytest.raises(
-        DataError, match=r"holds a synthetic corpus of other settings \(600 clips, seed 0\); give another"
-    ):
+    with pytest.raises(DataError, match=r"holds a data set of other settings \(clips 600\); give another"):
         is_made_already(spoken_corpus, SynthSettings(clips=601), force=False)
 
 
@@ -229,7 +227,7 @@ def test_a_folder_with_somebodys_files_is_refused_without_force(tmp_path: Path) 
     (tmp_path / "thesis.tex").write_text("years of work")
 
     with pytest.raises(
-        DataError, match=r"is not empty and was not made by tkd-data synth; give another --out, or --force"
+        DataError, match=r"is not empty and was not made by tkd-data like this; give another --out, or --force"
     ):
         is_made_already(tmp_path, CORPUS_SETTINGS, force=False)
     assert not is_made_already(tmp_path, CORPUS_SETTINGS, force=True)

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tkd.audio.wav import write_wav
+from tkd.cli.data import main
+from tkd.data.check_sets import kind_of
+from tkd.data.events import EventSettings, make_events
+from tkd.data.noisy import NoisySettings, make_noisy, plan_noisy
+from tkd.data.speech_commands import TWELVE_LABELS
+
+
+def _quiet(_done: int) -> None:
+    pass
+
+
+def test_a_synthetic_fsd50k_is_recognised_and_its_licences_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_events(tmp_path / "events", EventSettings(clips=160), _quiet)
+
+    code = main(["check", "-q", str(tmp_path / "events")])
+
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "SYNTHETIC sounds, 8 classes, 0 speakers, split by ground truth" in out
+    assert "licence http://creativecommons.org/licenses/by-nc/3.0/: 40 clips" in out
+    next((tmp_path / "events" / "FSD50K.eval_audio").iterdir()).write_bytes(b"<html>")
+    assert main(["check", "-q", str(tmp_path / "events")]) == 1
+    assert "not a wav: 1" in capsys.readouterr().out
+
+
+def test_words_in_noise_are_checked_at_their_own_length(
+    small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_noisy(small_corpus, NoisySettings(seconds=2, noise=("own",)))
+    make_noisy(tmp_path / "noisy", plan, jobs=1, advance=_quiet)
+
+    code = main(["check", "-q", str(tmp_path / "noisy")])
+
+    out = capsys.readouterr().out
+    assert (code, out.endswith("nothing is wrong\n")) == (0, True)
+    assert "12 words in 2 s of noise, 6 speakers, split by lists" in out
+
+
+def test_the_test_archive_is_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for word in TWELVE_LABELS:
+        (tmp_path / "archive" / word).mkdir(parents=True)
+        write_wav(tmp_path / "archive" / word / "1.wav", rng.integers(-99, 99, 16_000).astype(np.int16))
+
+    code = main(["check", "-q", str(tmp_path / "archive")])
+
+    assert (code, kind_of(tmp_path / "archive")) == (0, "test_archive")
+    assert "12 words, 0 speakers, split by archive" in capsys.readouterr().out
+
+
+def test_a_folder_of_labels_is_recognised_and_its_faults_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("dog", "horn"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        for number in range(10):
+            sound = np.random.default_rng([number, len(label)]).uniform(-0.5, 0.5, 4_410)
+            soundfile.write(tmp_path / "sounds" / label / f"{number}.flac", sound, 44_100)
+    command = ["check", "-q", str(tmp_path / "sounds")]
+
+    codes = [main(command), main([*command, "--convert"])]
+    soundfile.write(tmp_path / "sounds" / "dog" / "0.flac", np.zeros(4_410), 44_100)
+    soundfile.write(tmp_path / "sounds" / "dog" / "1.wav", np.full(900, np.nan, np.float32), 44_100, subtype="FLOAT")
+    soundfile.write(tmp_path / "sounds" / "dog" / "2.flac", np.full(900, 0.1), 44_100)
+    codes.append(main([*command, "--convert"]))
+
+    out = capsys.readouterr().out
+    assert codes == [1, 0, 1]
+    assert "wrong rate: 20" in out
+    assert "class missing in a split: 6" in out
+    assert "all zeros: 1" in out
+    assert "NaN samples: 1" in out
+    assert "wrong length: 1" in out
+
+
+def test_labels_that_disagree_with_the_recordings_end_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("dog", "horn"):
+        (tmp_path / label).mkdir()
+        write_wav(tmp_path / label / "a.wav", np.ones(9_000, dtype=np.int16))
+    (tmp_path / "labels.csv").write_text("path,label\ndog/a.wav,dog\n")
+
+    code = main(["check", "-q", str(tmp_path), "--labels", "labels.csv"])
+
+    assert code == 2
+    assert "1 are there and not listed, the first is horn/a.wav; mend the list" in capsys.readouterr().err
+
+
+def test_an_unknown_kind_is_answered_with_the_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["check", "-q", str(tmp_path), "--kind", "fsd"])
+
+    assert code == 2
+    assert "kind is 'fsd'; expected one of speech_commands, test_archive, fsd50k, folder" in capsys.readouterr().err
