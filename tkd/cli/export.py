@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--force", action="store_true", help="overwrite a bundle made from something else")
     made.add_argument("--json", metavar="PATH|-", help="write the result as JSON")
     made.add_argument(
-        "--calibration-clips", type=_positive, default=256, metavar="N", help="of the training split (256)"
+        "--calibration-clips", type=_positive, default=512, metavar="N", help="of the training split (512)"
     )
     made.add_argument("--evaluation-clips", type=_positive, default=480, metavar="N", help="in the pack (480)")
     made.add_argument("--pack-anyway", action="store_true", help="pack clips whose licence forbids it or is not known")

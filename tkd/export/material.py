@@ -104,7 +104,7 @@ class Amounts:
         seed: of the draw.
     """
 
-    calibration: int = 256
+    calibration: int = 512
     pack: int = 480
     pack_anyway: bool = False
     seed: int = 20_211_027
