@@ -17,7 +17,7 @@ from converters.report import render_report, report_document
 from converters.runners import run_tflite, run_torch
 from converters.to_onnx import to_onnx
 from tests.converters.toys import inputs
-from tkd.students.tcresnet import tcresnet8
+from tkd.students import build_student
 
 FEATURES = (1, 98, 40)
 
@@ -34,7 +34,7 @@ def features(examples, seed):
 def network():
     """TC-ResNet8 whose normalisations hold the statistics of its inputs, as training leaves them."""
     torch.manual_seed(0)
-    net = tcresnet8(40, 12)
+    net = build_student("tcresnet8", 40, 12)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.momentum = None
