@@ -17,7 +17,7 @@ from converters.calibration import METHODS
 from converters.parity import INT8_STAGE
 from converters.pipeline import Conversion, ConversionRequest, convert
 from converters.runners import Array, Floats, TfliteModel
-from tkd.students.tcresnet import tcresnet8
+from tkd.students import build_student
 
 FRAMES, COEFFICIENTS, CLASSES = 98, 40, 12
 EPOCHS, BATCH = 8, 100
@@ -46,7 +46,7 @@ def trained() -> nn.Module:
     """TC-ResNet8 after eight epochs; seeded."""
     torch.manual_seed(0)
     features, labels = (torch.from_numpy(each) for each in clips(3000, 1))
-    network = tcresnet8(COEFFICIENTS, CLASSES)
+    network = build_student("tcresnet8", COEFFICIENTS, CLASSES)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.momentum = 0.05

@@ -70,8 +70,10 @@ def test_a_damaged_checkpoint_is_named(
 def test_ctrl_c_while_writing_leaves_nothing_half_written(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_partial: Path, _path: Path) -> None:
-        raise KeyboardInterrupt
+    def interrupted(partial: Path, path: Path) -> None:
+        if path.parent.name == "exports":
+            raise KeyboardInterrupt
+        partial.rename(path)
 
     monkeypatch.setattr("converters.files._replace_folder", interrupted)
     assert main(arguments) == ExitCode.INTERRUPTED
