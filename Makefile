@@ -25,7 +25,7 @@ demo: $(READY)
 	$(BIN)/tkd-data synth --out data/demo --clips $(DEMO_CLIPS) --seed 1
 	$(BIN)/tkd-train demo --resume
 	$(BIN)/tkd-export --checkpoint runs/demo/student.safetensors --data data/demo --int8 --force
-	$(BIN)/tkd-bench --device host --output runs/demo/bench --force exports/tcresnet8-float32 exports/tcresnet8-int8
+	$(BIN)/tkd-bench --device host --output runs/demo/bench exports/tcresnet8-float32 exports/tcresnet8-int8
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not gpu and not phone and not tensorflow" --cov --cov-report=term:skip-covered

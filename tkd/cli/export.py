@@ -136,7 +136,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
     for column in table.columns[2:]:
         column.justify = "right"
     for stage, comparison in zip(export.stages, [None, *stages.values()], strict=True):
-        against = "" if comparison is None else f"max error {comparison.max_abs_error:.1e}, {comparison.sqnr_db:.1f} dB"
+        against = "" if comparison is None else f"max error {comparison.max_abs_error:.0e}, {comparison.sqnr_db:.0f} dB"
         scores = [f"{100 * each.accuracy:.1f}" for each in (stage.pack, stage.test)]
         size = f"{sizes[stage.name]:.1f}" if stage.name in sizes else ""
         table.add_row(stage.name, against, *scores, size)

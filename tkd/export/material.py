@@ -30,7 +30,7 @@ from tkd.settings import from_table
 from tkd.train.config import DataConfig
 from tkd.train.corpus import Display, loading_of, open_data_of
 
-_SPOKEN_CLIPS = 6_000
+_SPOKEN_CLIPS = 4_800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
