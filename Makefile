@@ -5,6 +5,7 @@ PYTHON ?=
 BIN := .venv/bin
 READY := .venv/ready
 DEMO_CLIPS ?= 12000
+NOW := $(shell date -u +%Y%m%dT%H%M%SZ)
 
 .PHONY: help demo test lint test-slow setup clean
 
@@ -24,8 +25,8 @@ $(READY): setup.cfg pyproject.toml constraints.txt .ci/environment
 demo: $(READY)
 	$(BIN)/tkd-data synth --out data/demo --clips $(DEMO_CLIPS) --seed 1
 	$(BIN)/tkd-train demo --resume
-	$(BIN)/tkd-export --checkpoint runs/demo/student.safetensors --data data/demo --int8 --force
-	$(BIN)/tkd-bench --device host --output runs/demo/bench exports/tcresnet8-float32 exports/tcresnet8-int8
+	$(BIN)/tkd-export --checkpoint runs/demo/student-lambda-0.1.safetensors --data data/demo --int8 --force
+	$(BIN)/tkd-bench --device host --output runs/demo/bench-$(NOW) exports/tcresnet8-float32 exports/tcresnet8-int8
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not gpu and not phone and not tensorflow" --cov --cov-report=term:skip-covered
