@@ -26,7 +26,7 @@ CORPUS_SETTINGS = SynthSettings(clips=600, seed=0)
 def spoken_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic corpus of 600 clips; read it only, all tests share it."""
     folder = tmp_path_factory.mktemp("spoken") / "corpus"
-    make_corpus(folder, CORPUS_SETTINGS, jobs=1, advance=lambda _clips: None)
+    make_corpus(folder, CORPUS_SETTINGS, jobs=2, advance=lambda _clips: None)
     return folder
 
 
