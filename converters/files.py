@@ -8,6 +8,7 @@ Tested in `tests/converters/test_files.py`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
+_FULL_BELOW_BYTES = 64 << 10  # a write that failed for want of space leaves less than this free
 
 
 def sha256_of(path: Path) -> str:
@@ -33,13 +35,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed onto it when the block ends well and removed when it does not.
 
     The parent folder is made when it is missing. An existing file is replaced in one step.
+
+    Raises:
+        OSError: with `ENOSPC` when the disk is full, however the library that was writing put it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     partial = Path(name)
     try:
-        yield partial
+        with _full_disk_named(path):
+            yield partial
         partial.chmod(0o666 & ~_umask())
         _flush(partial)
         partial.replace(path)
@@ -53,11 +59,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     An existing folder is set aside first and removed only after the new one has its name,
     so that a failure at any moment leaves one complete folder: the old or the new.
+
+    Raises:
+        OSError: with `ENOSPC` when the disk is full, however the library that was writing put it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     try:
-        yield partial
+        with _full_disk_named(path):
+            yield partial
         partial.chmod(0o777 & ~_umask())
         _replace_folder(partial, path)
     finally:
@@ -68,6 +78,21 @@ def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text to `path`, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Turns what libraries say of a full disk into the system's own error.
+
+    PyTorch raises a RuntimeError about a position, numpy an OSError without a number, safetensors its own class.
+    """
+    try:
+        yield
+    except Exception as error:
+        is_system_error = isinstance(error, OSError) and error.errno is not None
+        if is_system_error or shutil.disk_usage(path.parent).free >= _FULL_BELOW_BYTES:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def _replace_folder(partial: Path, path: Path) -> None:

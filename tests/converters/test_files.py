@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import stat
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,6 +53,27 @@ def test_a_disk_that_fills_while_flushing_leaves_the_old_file(tmp_path, monkeypa
         write_text(path, "new")
     assert "old" == path.read_text()
     assert ["note.txt"] == names(tmp_path)
+
+
+LIBRARIES = [RuntimeError("unexpected pos 86848 vs 86744"), OSError("497840 requested and 367584 written")]
+
+
+@pytest.mark.parametrize("write", [whole_file, whole_folder])
+@pytest.mark.parametrize("said", LIBRARIES, ids=lambda each: type(each).__name__)
+def test_what_a_library_says_of_a_full_disk_becomes_the_system_s_own_error(tmp_path, monkeypatch, write, said):
+    path = tmp_path / "deep" / "result"
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _path: SimpleNamespace(free=4096))
+    with pytest.raises(OSError, match="No space left") as raised, write(path):
+        raise said
+    assert (errno.ENOSPC, str(path)) == (raised.value.errno, raised.value.filename)
+    assert [] == names(path.parent)
+
+
+@pytest.mark.parametrize("said", LIBRARIES, ids=lambda each: type(each).__name__)
+def test_an_error_with_room_on_the_disk_is_left_as_it_is(tmp_path, said):
+    with pytest.raises(type(said)) as raised, whole_file(tmp_path / "result"):
+        raise said
+    assert said is raised.value
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS, ids=lambda each: type(each).__name__)

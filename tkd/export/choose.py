@@ -54,16 +54,20 @@ def choose_checkpoint(student: str | None, path: Path | None, runs: Path) -> Cho
     if student is None:
         raise CheckpointError("neither a student nor a checkpoint was named; give --student or --checkpoint")
     name = find_student(student).name
-    run = newest_run(runs, name)
+    run, unreadable = newest_run(runs, name)
+    passed_over = f"; passed over, run.json cannot be read: {', '.join(map(str, unreadable))}" if unreadable else ""
     if run is not None:
         checkpoint = read_checkpoint(run.folder / "student.safetensors")
-        return Choice(checkpoint=checkpoint, reason=f"best on validation of the newest completed run, {run.folder}")
+        return Choice(
+            checkpoint=checkpoint,
+            reason=f"best on validation of the newest completed run, {run.folder}{passed_over}",
+        )
     starter = STARTERS / f"{name}.safetensors"
     if starter.exists():
-        return Choice(checkpoint=read_checkpoint(starter), reason="packaged starter checkpoint")
+        return Choice(checkpoint=read_checkpoint(starter), reason=f"packaged starter checkpoint{passed_over}")
     raise CheckpointError(
         f"there is no completed run of {name} under {runs} and no starter checkpoint of it; "
-        "train one with tkd-train, or give --checkpoint"
+        f"train one with tkd-train, or give --checkpoint{passed_over}"
     )
 
 

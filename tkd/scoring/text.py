@@ -1,7 +1,7 @@
 """An evaluation as text for a terminal of 80 columns.
 
 Before this: `tkd.scoring.summary`. After this: `tkd.cli.evaluate` prints it.
-Tested in `tests/tkd/scoring/test_text.py`.
+Tested in `tests/tkd/scoring/test_summary.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The log of a run: one JSON line a record in `log.jsonl`, and the same numbers for TensorBoard.
 
-Tested in `tests/tkd/train/test_log.py`.
+Tested in `tests/tkd/train/test_run.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The record of a completed run, `run.json`, and how to find the newest one.
 
 Written by `tkd.train.run`; read by `tkd.export`, which needs no training code for it.
-Format `tkd.run/1`. Tested in `tests/tkd/train/test_record.py`.
+Format `tkd.run/1`. Tested in `tests/tkd/train/test_run.py`.
 """
 
 from __future__ import annotations
@@ -74,23 +74,32 @@ def read_run(folder: Path) -> RunResult:
             )
             for arm in document["arms"]
         )
-        chosen = next(arm for arm in arms if arm.weight == document["chosen_lambda"])
+        float(document["finished_unix_s"])  # `newest_run` compares it
+        return RunResult(
+            folder=folder,
+            student=document["student"],
+            arms=arms,
+            chosen=next(arm for arm in arms if arm.weight == document["chosen_lambda"]),
+            teacher=document["teacher"],
+            document=document,
+        )
     except FileNotFoundError as cause:
         raise CheckpointError(f"{folder} holds no completed run (no run.json)") from cause
-    except (json.JSONDecodeError, KeyError, TypeError, StopIteration) as cause:
+    except (ValueError, KeyError, TypeError, StopIteration) as cause:  # ValueError: neither UTF-8, JSON nor a number
         raise CheckpointError(f"{path} cannot be read: {type(cause).__name__}: {cause}") from cause
-    return RunResult(
-        folder=folder,
-        student=document["student"],
-        arms=arms,
-        chosen=chosen,
-        teacher=document["teacher"],
-        document=document,
-    )
 
 
-def newest_run(runs: Path, student: str) -> RunResult | None:
-    """The newest completed run of a student in a folder of runs; None when there is none."""
-    found = [read_run(path.parent) for path in runs.glob("*/run.json")]
+def newest_run(runs: Path, student: str) -> tuple[RunResult | None, tuple[Path, ...]]:
+    """The newest completed run of a student in a folder of runs, and the runs whose record cannot be read.
+
+    One damaged record must not hide the good ones beside it; who asks says which were passed over.
+    """
+    found, unreadable = [], []
+    for path in sorted(runs.glob("*/run.json")):
+        try:
+            found.append(read_run(path.parent))
+        except CheckpointError:
+            unreadable.append(path.parent)
     ours = [run for run in found if run.student == student]
-    return max(ours, key=lambda run: float(run.document["finished_unix_s"]), default=None)
+    newest = max(ours, key=lambda run: float(run.document["finished_unix_s"]), default=None)
+    return newest, tuple(unreadable)

@@ -58,7 +58,9 @@ def run_training(config: TrainConfig, display: Display, *, restart: bool = False
 def _look_at_folder(folder: Path, config: TrainConfig, *, restart: bool, resume: bool) -> RunResult | None:
     """The completed run that is already there; else None, when there is work to do and the folder allows it."""
     settings = folder / "config.json"
-    if not settings.exists() and folder.is_dir() and any(folder.iterdir()):
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder} is a file, expected the folder of a run; choose another with --set run=FOLDER")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_a_runs(folder):
         raise SettingsError(f"{folder} is not empty and not the folder of a run; choose another with --set run=FOLDER")
     if settings.exists() and not restart:
         state = "a completed" if (folder / "run.json").exists() else "an unfinished"
@@ -75,6 +77,12 @@ def _look_at_folder(folder: Path, config: TrainConfig, *, restart: bool, resume:
     return None
 
 
+def _is_a_runs(folder: Path) -> bool:
+    """Whether a folder may be deleted as a run: many hold a config.json, a teacher of `transformers` among them."""
+    settings = folder / "config.json"
+    return settings.exists() and ((folder / "log.jsonl").exists() or '"digest"' in settings.read_text("utf-8", "replace"))
+
+
 def _prepare_folder(folder: Path, config: TrainConfig, *, restart: bool) -> None:
     if restart and folder.is_dir():
         shutil.rmtree(folder)
@@ -84,5 +92,5 @@ def _prepare_folder(folder: Path, config: TrainConfig, *, restart: bool) -> None
 def _stored_digest(settings: Path) -> str:
     try:
         return str(json.loads(settings.read_text(encoding="utf-8"))["digest"])
-    except (json.JSONDecodeError, KeyError, TypeError) as cause:
+    except (ValueError, KeyError, TypeError) as cause:
         raise CheckpointError(f"{settings} cannot be read ({cause}); --restart begins anew") from cause

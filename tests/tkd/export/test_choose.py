@@ -25,6 +25,18 @@ def test_an_unfinished_run_is_passed_over(trained_run: Path, tmp_path: Path, mon
         choose_checkpoint("tcresnet", None, tmp_path / "runs")
 
 
+def test_a_damaged_record_hides_no_good_run_and_is_named(trained_run: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(trained_run, runs / "good")
+    shutil.copytree(trained_run, runs / "torn")
+    (runs / "torn" / "run.json").write_text('{"format": "tkd.run/1", ')
+    choice = choose_checkpoint("tcresnet", None, runs)
+    assert choice.checkpoint.path == runs / "good" / "student.safetensors"
+    assert f"passed over, run.json cannot be read: {runs / 'torn'}" in choice.sentence()
+    shutil.rmtree(runs / "good")
+    assert "packaged starter checkpoint; passed over" in choose_checkpoint("tcresnet", None, runs).sentence()
+
+
 def test_without_a_run_the_packaged_starter_is_taken_and_says_it_is_synthetic(tmp_path: Path) -> None:
     sentence = choose_checkpoint("tcresnet", None, tmp_path).sentence()
     assert "packaged starter checkpoint" in sentence

@@ -39,7 +39,8 @@ def test_a_run_leaves_a_teacher_its_attention_every_student_and_a_record(tiny_co
     }  # fmt: skip
     assert [arm.weight for arm in result.arms] == [0.0, 0.5]
     assert result.chosen.validation == max(arm.validation for arm in result.arms)
-    assert read_run(folder) == result == newest_run(folder.parent, "tcresnet8")
+    assert read_run(folder) == result
+    assert newest_run(folder.parent, "tcresnet8") == (result, ())
 
 
 def test_the_students_checkpoint_says_where_it_comes_from(tiny_config: TrainConfig) -> None:
@@ -86,13 +87,23 @@ def test_a_resume_with_changed_settings_is_refused(tiny_config: TrainConfig) -> 
         run_training(replace(tiny_config, seed=2), silent, resume=True)
 
 
-def test_a_restart_deletes_only_a_folder_that_is_a_runs(tiny_config: TrainConfig) -> None:
+@pytest.mark.parametrize("name", ["thesis.txt", "config.json"])
+def test_a_restart_deletes_only_a_folder_that_is_a_runs(tiny_config: TrainConfig, name: str) -> None:
     folder = Path(tiny_config.run)
     folder.mkdir(parents=True)
-    (folder / "thesis.txt").write_text("mine")
+    (folder / name).write_text('{"model_type": "wav2vec2"}')
     with pytest.raises(SettingsError, match="is not empty and not the folder of a run"):
         run_training(tiny_config, silent, restart=True)
-    assert (folder / "thesis.txt").read_text() == "mine"
+    assert (folder / name).read_text() == '{"model_type": "wav2vec2"}'
+
+
+def test_a_file_in_place_of_the_folder_is_named_before_any_clip_is_read(tiny_config: TrainConfig) -> None:
+    file = Path(tiny_config.run)
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(SettingsError, match="is a file, expected the folder of a run"):
+        run_training(tiny_config, silent)
+    assert file.read_text() == "mine"
 
 
 def test_a_missing_data_set_leaves_no_half_run_that_blocks_the_next(tiny_config: TrainConfig, tmp_path: Path) -> None:
@@ -102,9 +113,19 @@ def test_a_missing_data_set_leaves_no_half_run_that_blocks_the_next(tiny_config:
     assert not Path(tiny_config.run).exists()
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"format": "tkd.run/9"}'])
-def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "run.json").write_text(text)
+RECORD = b'{"format": "tkd.run/1", "arms": [{"lambda": 0, "checkpoint": "a", "validation": 1, "test": {}}], '
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{", b"{}", b"[]", b'{"format": "tkd.run/9"}', b"\xff\xfe\x00", RECORD + b'"chosen_lambda": 0}',
+        RECORD + b'"chosen_lambda": 0, "teacher": {}, "student": "tcresnet8"}',
+        RECORD + b'"chosen_lambda": 0, "teacher": {}, "student": "tcresnet8", "finished_unix_s": "noon"}',
+    ],
+)  # fmt: skip
+def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"run\.json"):
         read_run(tmp_path)
 
