@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,17 @@ from typing import Any
 import tkd
 
 _GIT_TIMEOUT_S = 5.0
+
+
+def synthetic_words(data: Mapping[str, Any]) -> str:
+    """What is said of a synthetic data set wherever a number made with it is shown; `data` is its description.
+
+    >>> synthetic_words({"multi_label": False})
+    "SYNTHETIC speech (espeak-ng): these numbers say nothing about people's voices"
+    """
+    if data.get("multi_label"):
+        return "SYNTHETIC sound events (made by recipes): these numbers say nothing about recordings"
+    return "SYNTHETIC speech (espeak-ng): these numbers say nothing about people's voices"
 
 
 def tool_versions(packages: Iterable[str]) -> dict[str, str]:

@@ -94,8 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--pack-anyway", action="store_true", help="pack clips whose licence forbids it or is not known")
     made.add_argument("--min-sqnr-db", type=float, default=30.0, metavar="DB", help="gate on int8 against float32 (30)")
     made.add_argument(
-        "--max-accuracy-drop", type=float, default=0.5, metavar="POINTS", help="gate on the whole test split (0.5)"
-    )
+        "--max-accuracy-drop", type=float, default=0.5, metavar="POINTS",
+        help="gate on the whole test split: accuracy, or mAP where clips have several labels (0.5)",
+    )  # fmt: skip
     return made
 
 
@@ -128,16 +129,22 @@ def _print(export: Export, document: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from tkd.evaluate import SHORT_NAMES
+    from tkd.provenance import synthetic_words
+
     console = Console(highlight=False, soft_wrap=True)
     pack, test = export.stages[0].pack.total, export.stages[0].test.total
-    table = Table("stage", "against the stage before", f"pack % of {pack}", f"test % of {test}", "KiB")
+    metric = SHORT_NAMES[export.stages[0].test.metric]
+    table = Table(
+        "stage", "against the stage before", f"pack {metric} % of {pack}", f"test {metric} % of {test}", "KiB"
+    )
     stages = {each.stage: each for each in export.conversion.parity.stages}
     sizes = {bundle.precision: bundle.model.stat().st_size / 1024 for bundle in export.bundles}
     for column in table.columns[2:]:
         column.justify = "right"
     for stage, comparison in zip(export.stages, [None, *stages.values()], strict=True):
         against = "" if comparison is None else f"max error {comparison.max_abs_error:.0e}, {comparison.sqnr_db:.0f} dB"
-        scores = [f"{100 * each.accuracy:.1f}" for each in (stage.pack, stage.test)]
+        scores = [f"{100 * each.value:.1f}" for each in (stage.pack, stage.test)]
         size = f"{sizes[stage.name]:.1f}" if stage.name in sizes else ""
         table.add_row(stage.name, against, *scores, size)
     console.print(table)
@@ -148,7 +155,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
             f"{100 * proof.int8_weight_bytes:.0f} % of weight bytes"
         )
     if document["synthetic"]:
-        console.print("SYNTHETIC speech (espeak-ng): these accuracies say nothing about people's voices")
+        console.print(synthetic_words(export.material.description))
     for bundle in export.bundles:
         console.print(f"wrote {bundle.folder}")
     console.print(f"{document['seconds']} s; next: tkd-bench --device host")

@@ -28,10 +28,10 @@ from converters.report import render_report, report_document
 from converters.runners import TfliteModel, run_onnx
 from tkd.audio.features import FeatureConfig
 from tkd.checkpoint import load_student
-from tkd.evaluate import Scores, predict, score
+from tkd.evaluate import SHORT_NAMES, MultiLabelScores, Scores, metric_of, predict, score_any
 from tkd.export.choose import Choice
 from tkd.export.material import Material
-from tkd.provenance import git_state, tool_versions
+from tkd.provenance import git_state, synthetic_words, tool_versions
 from tkd.students import Student
 
 _TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "numpy", "librosa")
@@ -44,7 +44,8 @@ class Gates:
 
     Attributes:
         parity: bounds between the stages.
-        max_accuracy_drop: largest loss of top-1 accuracy on the whole test split from torch to int8, in percent points.
+        max_accuracy_drop: largest loss from torch to int8 on the whole test split, in percent points: of top-1
+            accuracy, or of mean average precision where clips have several labels.
     """
 
     parity: ParityGates = dataclasses.field(default_factory=ParityGates)
@@ -62,8 +63,8 @@ class Stage:
     """
 
     name: str
-    pack: Scores
-    test: Scores
+    pack: Scores | MultiLabelScores
+    test: Scores | MultiLabelScores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ def export_student(
             example=inputs[:1],
             calibration=material.calibration.inputs.numpy() if int8 else None,
             check=inputs[list(material.pack)],
-            gates=gates.parity,
+            gates=_parity_gates(gates, material),
             input_name="features",
             output_name="logits",
         )
@@ -125,6 +126,12 @@ def export_student(
     contents = [_contents(file, choice, material, conversion, stages) for file in files]
     bundles = tuple(write_bundle(output / each.name, each, force=force) for each in contents)
     return Export(bundles=bundles, conversion=conversion, stages=stages, material=material)
+
+
+def _parity_gates(gates: Gates, material: Material) -> ParityGates:
+    """The bounds between stages; with several labels a clip the largest logit decides nothing, so it has no bound."""
+    several = metric_of(material.test.labels) != "accuracy"
+    return dataclasses.replace(gates.parity, int8_top1_agreement=0.0) if several else gates.parity
 
 
 def _input_scale(student: Student, material: Material) -> Tensor:
@@ -153,18 +160,19 @@ def _stage(name: str, logits: np.ndarray, material: Material, labels: tuple[str,
     places = list(material.pack)
     return Stage(
         name=name,
-        pack=score(logits[places], material.test.labels[places], labels),
-        test=score(logits, material.test.labels, labels),
+        pack=score_any(logits[places], material.test.labels[places], labels),
+        test=score_any(logits, material.test.labels, labels),
     )
 
 
 def _check_accuracy(stages: tuple[Stage, ...], max_drop: float) -> None:
     first, last = stages[0], stages[-1]
-    drop = 100 * (first.test.accuracy - last.test.accuracy)
+    drop = 100 * (first.test.value - last.test.value)
     if drop > max_drop:
+        what = {"accuracy": "top-1 accuracy"}.get(first.test.metric, SHORT_NAMES[first.test.metric])
         raise GateFailedError(
             stage=f"{first.name} → {last.name}",
-            measure=f"loss of top-1 accuracy in points on the {first.test.total} clips of the test split",
+            measure=f"loss of {what} in points on the {first.test.total} clips of the test split",
             seen=drop,
             bound=max_drop,
             advice="try more --calibration-clips, or allow more with --max-accuracy-drop",
@@ -239,13 +247,15 @@ def _model_card(
     """What the model is and how good every stage is, then the conversion: files, parity, the int8 proof."""
     title, _, rest = render_report(conversion, title=name).partition("\n")
     synthetic = material.description["synthetic"] or choice.checkpoint.spec.synthetic
+    metric = accuracy["test_split"]["torch"]["metric"]
     lines = [
         title,
         "",
         f"- {choice.sentence()}",
         f"- data: {material.description['name']}"
-        + (" — **SYNTHETIC speech** (espeak-ng), no statement about people's voices" if synthetic else ""),
-        f"- silence: {material.description['silence']}; split: {material.description['split_rule']}",
+        + (f" — **{synthetic_words(material.description)}**" if synthetic else ""),
+        f"- protocol: {material.description['protocol']}",
+        f"- scored by: {SHORT_NAMES[metric]}",
         "",
         "| stage | evaluation pack | 95 % interval | whole test split | 95 % interval |",
         "|---|---:|---|---:|---|",
@@ -254,7 +264,8 @@ def _model_card(
         cells = []
         for where in ("evaluation_pack", "test_split"):
             scored = accuracy[where][stage]
-            low, high = scored["interval_95"]
-            cells += [f"{100 * scored['accuracy']:.2f} % of {scored['total']}", f"{100 * low:.1f} – {100 * high:.1f}"]
+            interval = scored["interval_95"]
+            ends = "–" if interval is None else " – ".join(f"{100 * end:.1f}" for end in interval)
+            cells += [f"{100 * scored[metric]:.2f} % of {scored['total']}", ends]
         lines.append(f"| {stage} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", rest.strip(), ""])

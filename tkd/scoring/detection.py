@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,7 @@ def vertical_average(curves: Sequence[Roc], false_alarm: Floats) -> Roc:
     return Roc(false_alarm=false_alarm, false_reject=rejects.mean(axis=0))
 
 
-def mean_average_precision(scores: Floats, truth: NDArray[np.bool_]) -> tuple[float, int]:
+def mean_average_precision(scores: NDArray[np.floating[Any]], truth: NDArray[np.bool_]) -> tuple[float, int]:
     """Macro average of scikit-learn's average precision, and over how many classes.
 
     Args:
@@ -121,7 +122,7 @@ def mean_average_precision(scores: Floats, truth: NDArray[np.bool_]) -> tuple[fl
     return float(average_precision_score(truth[:, present], ranked[:, present], average="macro")), int(present.sum())
 
 
-def _ranked(scores: Floats) -> Floats:
+def _ranked(scores: NDArray[np.floating[Any]]) -> Floats:
     """Scores with undefined rows (a NaN or +∞ somewhere) below all others."""
     wide = np.asarray(scores, np.float64)
     defined = np.asarray(np.isfinite(wide).all(axis=1))

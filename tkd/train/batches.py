@@ -26,7 +26,7 @@ class Batch:
 
     Attributes:
         inputs: prepared clips, shape (batch, …).
-        labels: shape (batch,).
+        labels: shape (batch,), or for several labels a clip zeros and ones of shape (batch, classes).
         index: of each clip in its store, shape (batch,).
         shift_samples: how far augmentation moved each clip, shape (batch,).
     """
@@ -43,7 +43,7 @@ class ClipStore:
 
     Attributes:
         waveforms: shape (clips, samples), int16.
-        labels: shape (clips,), int64.
+        labels: int64 of shape (clips,), or float32 zeros and ones of shape (clips, classes).
         sample_rate_hz: of all waveforms.
         noise: background noise of the split.
     """

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from converters.command_line import Advance
 from converters.files import whole_file
 from tkd.errors import CheckpointError, TkdError
+from tkd.evaluate import Metric
 from tkd.train.batches import Batch, Batches, mix_seeds
 from tkd.train.config import FitConfig
 from tkd.train.log import RunLog
@@ -34,13 +35,16 @@ class Objective(ABC):
     module: nn.Module
     """Everything that has gradients or statistics; its state is what is saved."""
 
+    metric: Metric
+    """What `validate` answers in."""
+
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars by name; `loss` is the one that is minimised."""
 
     @abstractmethod
     def validate(self) -> float:
-        """Accuracy on the validation split, in [0, 1]."""
+        """The metric on the validation split, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +53,12 @@ class Fitted:
 
     Attributes:
         state: the module's weights at the best validation.
-        accuracy: that validation's, in [0, 1].
+        value: that validation's, in [0, 1], by the objective's metric.
         step: at which it was.
     """
 
     state: dict[str, Tensor]
-    accuracy: float
+    value: float
     step: int
 
 
@@ -89,7 +93,7 @@ def fit(objective: Objective, batches: Batches, config: FitConfig, seed: int, pl
     """
     module = objective.module
     optimiser = make_optimiser(module, config)
-    progress = _Progress(module, optimiser, place)
+    progress = _Progress(objective, optimiser, place)
     first = progress.resume()
     place.advance(first)
     module.train()
@@ -179,11 +183,12 @@ def _update(
 class _Progress:
     """The state of one optimisation, in memory and on disk."""
 
-    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, place: Place) -> None:
-        self._module = module
+    def __init__(self, objective: Objective, optimiser: torch.optim.Optimizer, place: Place) -> None:
+        self._module = objective.module
+        self._metric = objective.metric
         self._optimiser = optimiser
         self._place = place
-        self._best: dict[str, Any] = {"accuracy": -1.0, "step": 0, "state": {}}
+        self._best: dict[str, Any] = {"value": -1.0, "step": 0, "state": {}}
 
     def resume(self) -> int:
         """The step to continue from; 0 where nothing was saved."""
@@ -201,12 +206,12 @@ class _Progress:
         except (RuntimeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError) as cause:
             raise CheckpointError(f"{path} is damaged ({type(cause).__name__}); --restart begins anew") from cause
 
-    def validated(self, step: int, accuracy: float) -> None:
+    def validated(self, step: int, value: float) -> None:
         """Keeps the weights when they are the best so far."""
-        self._place.log.write(self._place.stage, step, {"validation_accuracy": round(accuracy, 6)})
-        if accuracy > self._best["accuracy"]:
+        self._place.log.write(self._place.stage, step, {f"validation_{self._metric}": round(value, 6)})
+        if value > self._best["value"]:
             state = {name: tensor.detach().cpu().clone() for name, tensor in self._module.state_dict().items()}
-            self._best = {"accuracy": accuracy, "step": step, "state": state}
+            self._best = {"value": value, "step": step, "state": state}
 
     def save(self, step: int) -> None:
         """Writes the state, whole or not at all."""
@@ -224,4 +229,4 @@ class _Progress:
 
     def best(self) -> Fitted:
         """The best weights so far."""
-        return Fitted(state=self._best["state"], accuracy=self._best["accuracy"], step=self._best["step"])
+        return Fitted(state=self._best["state"], value=self._best["value"], step=self._best["step"])

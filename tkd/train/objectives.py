@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tkd.attention import interpolate, shift_frames
 from tkd.distill import DistillConfig, QueryAttention, attention_divergence, combine
-from tkd.evaluate import predict
+from tkd.evaluate import Metric, metric_of, predict, value_of
 from tkd.students import Student
 from tkd.teacher import Teacher
 from tkd.train.batches import Batch
@@ -26,19 +26,39 @@ class Held:
 
     Attributes:
         inputs: prepared clips, shape (clips, …).
-        labels: shape (clips,).
+        labels: shape (clips,), or for several labels a clip zeros and ones of shape (clips, classes).
     """
 
     inputs: Tensor
     labels: Tensor
 
-    def accuracy(self, network: nn.Module) -> float:
-        """Share of clips that `network` labels correctly, in [0, 1]."""
-        return float((predict(network, self.inputs).argmax(axis=1) == self.labels.numpy()).mean())
+    @property
+    def metric(self) -> Metric:
+        """By what the labels are scored."""
+        return metric_of(self.labels)
+
+    def value(self, network: nn.Module) -> float:
+        """How good `network` is by the metric, in [0, 1]."""
+        return value_of(predict(network, self.inputs), self.labels.numpy())
+
+
+def classification_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """L_cls: cross-entropy, or for several labels a clip binary cross-entropy, averaged over clips and classes.
+
+    Args:
+        logits: shape (batch, classes).
+        labels: class indices of shape (batch,), or zeros and ones of shape (batch, classes).
+        smoothing: probability spread over the wrong classes; with several labels each target moves towards ½ by it.
+
+    Source: Fonseca et al. 2022, arXiv 2010.00475, section V, for the binary form.
+    """
+    if metric_of(labels) == "accuracy":
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    return F.binary_cross_entropy_with_logits(logits, labels * (1.0 - smoothing) + 0.5 * smoothing)
 
 
 class TeacherObjective(Objective):
-    """Cross-entropy of the classifier on c₁.
+    """Classification loss of the classifier on c₁.
 
     Args:
         teacher: takes waveforms.
@@ -48,16 +68,17 @@ class TeacherObjective(Objective):
 
     def __init__(self, teacher: Teacher, validation: Held, label_smoothing: float) -> None:
         self.module = teacher
+        self.metric = validation.metric
         self._validation = validation
         self._smoothing = label_smoothing
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """`loss`: cross-entropy in nats."""
-        return {"loss": F.cross_entropy(self.module(batch.inputs), batch.labels, label_smoothing=self._smoothing)}
+        """`loss`: in nats."""
+        return {"loss": classification_loss(self.module(batch.inputs), batch.labels, self._smoothing)}
 
     def validate(self) -> float:
-        """The teacher's accuracy on the validation split, in [0, 1]."""
-        return self._validation.accuracy(self.module)
+        """The teacher on the validation split, by the metric, in [0, 1]."""
+        return self._validation.value(self.module)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +121,7 @@ class StudentObjective(Objective):
         config: DistillConfig,
     ) -> None:
         self.student = student
+        self.metric = validation.metric
         self._validation = validation
         self._smoothing = label_smoothing
         self._lesson = lesson if weight > 0 else None
@@ -113,7 +135,7 @@ class StudentObjective(Objective):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """`loss`; with a lesson also its parts, `classification` and `attention_kl_nats`."""
         contexts = self.student.contexts(batch.inputs)
-        classification = F.cross_entropy(self.student.head(contexts), batch.labels, label_smoothing=self._smoothing)
+        classification = classification_loss(self.student.head(contexts), batch.labels, self._smoothing)
         if self._lesson is None:
             return {"loss": classification}
         teacher = self._lesson.rows(batch, contexts.shape[1])
@@ -122,8 +144,8 @@ class StudentObjective(Objective):
         return {"loss": total, "classification": classification.detach(), "attention_kl_nats": divergence.detach()}
 
     def validate(self) -> float:
-        """The student's accuracy on the validation split, in [0, 1]; the query takes no part in it."""
-        return self._validation.accuracy(self.student)
+        """The student on the validation split, by the metric, in [0, 1]; the query takes no part in it."""
+        return self._validation.value(self.student)
 
     def student_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The student's own weights out of the module's: the query stays behind."""

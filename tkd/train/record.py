@@ -23,8 +23,8 @@ class Arm:
     Attributes:
         weight: λ.
         checkpoint: its file.
-        validation: accuracy on the validation split, in [0, 1], by which λ is chosen.
-        test: scores on the test split, as `Scores.to_dict` gives them.
+        validation: the run's metric on the validation split, in [0, 1], by which λ is chosen.
+        test: scores on the test split, as `Scores.to_dict` or `MultiLabelScores.to_dict` gives them.
     """
 
     weight: float
@@ -42,7 +42,8 @@ class RunResult:
         student: its student's name.
         arms: one student for each λ, in the order of the settings.
         chosen: the arm that was best on validation.
-        teacher: validation and test accuracy of the teacher; empty where none was needed.
+        teacher: validation and test scores of the teacher; empty where none was needed.
+        metric: `accuracy`, or `mean_average_precision` where clips have several labels; names a key of `test`.
         document: what stands in `run.json`.
     """
 
@@ -51,6 +52,7 @@ class RunResult:
     arms: tuple[Arm, ...]
     chosen: Arm
     teacher: dict[str, Any]
+    metric: str
     document: dict[str, Any]
 
 
@@ -81,6 +83,7 @@ def read_run(folder: Path) -> RunResult:
             arms=arms,
             chosen=next(arm for arm in arms if arm.weight == document["chosen_lambda"]),
             teacher=document["teacher"],
+            metric=document["metric"],
             document=document,
         )
     except FileNotFoundError as cause:

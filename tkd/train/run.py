@@ -38,15 +38,10 @@ def run_training(config: TrainConfig, display: Display, *, restart: bool = False
         DataError, AudioError, TeacherError: the data or the teacher cannot be used.
     """
     folder = Path(config.run)
-    finished = _look_at_folder(folder, config, restart=restart, resume=resume)
+    finished = look_at_folder(folder, config, restart=restart, resume=resume)
     if finished is not None:
         return finished
     corpus = load_corpus(config.data, display)
-    if corpus.is_multi_label:
-        raise SettingsError(
-            f"{config.data.folder} has several labels a clip, and this version trains on one; take a data set of "
-            "kind speech_commands or folder"
-        )
     # Only now is anything deleted or written: a misspelt data folder costs nothing.
     _prepare_folder(folder, config, restart=restart)
     # One core prepares batches. Threads beyond the cores make OpenMP spin: 1.3 s instead of 0.1 s a step was seen.
@@ -55,8 +50,13 @@ def run_training(config: TrainConfig, display: Display, *, restart: bool = False
         return Stages(config=config, folder=folder, display=display, log=log).run(corpus)
 
 
-def _look_at_folder(folder: Path, config: TrainConfig, *, restart: bool, resume: bool) -> RunResult | None:
-    """The completed run that is already there; else None, when there is work to do and the folder allows it."""
+def look_at_folder(folder: Path, config: TrainConfig, *, restart: bool, resume: bool) -> RunResult | None:
+    """The completed run that is already there; else None, when there is work to do and the folder allows it.
+
+    Raises:
+        SettingsError: the folder holds a run and neither `restart` nor `resume` was asked for, or is not a run's.
+        CheckpointError: the run there has other settings.
+    """
     settings = folder / "config.json"
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"{folder} is a file, expected the folder of a run; choose another with --set run=FOLDER")
@@ -80,7 +80,9 @@ def _look_at_folder(folder: Path, config: TrainConfig, *, restart: bool, resume:
 def _is_a_runs(folder: Path) -> bool:
     """Whether a folder may be deleted as a run: many hold a config.json, a teacher of `transformers` among them."""
     settings = folder / "config.json"
-    return settings.exists() and ((folder / "log.jsonl").exists() or '"digest"' in settings.read_text("utf-8", "replace"))
+    return settings.exists() and (
+        (folder / "log.jsonl").exists() or '"digest"' in settings.read_text("utf-8", "replace")
+    )
 
 
 def _prepare_folder(folder: Path, config: TrainConfig, *, restart: bool) -> None:

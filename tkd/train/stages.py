@@ -26,7 +26,7 @@ from tkd.audio.batched import features_of
 from tkd.audio.features import FrontEnd, find_features
 from tkd.checkpoint import CheckpointSpec, read_checkpoint, write_checkpoint
 from tkd.errors import CheckpointError
-from tkd.evaluate import predict, score
+from tkd.evaluate import metric_of, predict, score_any
 from tkd.provenance import git_state, tool_versions
 from tkd.settings import to_table
 from tkd.students import Student, StudentSpec, build_student, find_student
@@ -145,7 +145,7 @@ class Stages:
         batches = Batches(corpus.stores["train"], augment, settings.batch_size, self.config.seed, lambda clips: clips)
         fitted = self._fit("teacher", objective, batches, settings)
         teacher.load_state_dict(fitted.state)
-        scores = {"validation": fitted.accuracy, "test": _test(teacher, _held_waveforms(corpus, "test"), corpus)}
+        scores = _scores(fitted, teacher, _held_waveforms(corpus, "test"), corpus)
         spec = self._checkpoint(
             corpus,
             scores,
@@ -179,7 +179,7 @@ class Stages:
         student.load_state_dict(state)
         spec = self._checkpoint(
             room.corpus,
-            {"validation": fitted.accuracy, "test": _test(student, room.held["test"], room.corpus)},
+            _scores(fitted, student, room.held["test"], room.corpus),
             kind="student",
             name=room.spec.name,
             features=room.front_end.config.to_dict(),
@@ -226,6 +226,7 @@ class Stages:
             "student": room.spec.name,
             "features": room.front_end.config.to_dict(),
             "data": room.corpus.description,
+            "metric": metric_of(room.held["test"].labels),
             "teacher": room.taught.record,
             "arms": [
                 {
@@ -259,8 +260,10 @@ def _held_waveforms(corpus: Corpus, split: str) -> Held:
     return Held(inputs=store.clips(slice(None)), labels=store.labels)
 
 
-def _test(network: torch.nn.Module, test: Held, corpus: Corpus) -> dict[str, Any]:
-    return score(predict(network, test.inputs), test.labels.numpy(), corpus.labels).to_dict()
+def _scores(fitted: Fitted, network: torch.nn.Module, test: Held, corpus: Corpus) -> dict[str, Any]:
+    """What a checkpoint says of itself: the metric's name, its value on validation, all scores on the test split."""
+    scores = score_any(predict(network, test.inputs), test.labels.numpy(), corpus.labels)
+    return {"metric": scores.metric, "validation": fitted.value, "test": scores.to_dict()}
 
 
 def _encoder_config(teacher: Teacher) -> dict[str, Any]:

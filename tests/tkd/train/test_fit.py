@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tkd.augment import AugmentConfig
 from tkd.errors import CheckpointError, TkdError
+from tkd.evaluate import Metric
 from tkd.train.batches import Batch, Batches, ClipStore
 from tkd.train.config import FitConfig
 from tkd.train.fit import Fitted, Objective, Place, fit, learning_rate, make_optimiser
@@ -25,6 +26,7 @@ class Toy(Objective):
     def __init__(self, fail_at: int = -1, poison_at: int = -1) -> None:
         torch.manual_seed(0)
         self.module = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+        self.metric: Metric = "accuracy"
         self.calls = 0
         self._fail_at = fail_at
         self._poison_at = poison_at
@@ -66,7 +68,7 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_unbroken_one(config: FitCon
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "b", Toy(fail_at=16), config)
     resumed = run(tmp_path / "b", Toy(), config)
-    assert (resumed.accuracy, resumed.step) == (unbroken.accuracy, unbroken.step)
+    assert (resumed.value, resumed.step) == (unbroken.value, unbroken.step)
     assert all(torch.equal(resumed.state[name], unbroken.state[name]) for name in unbroken.state)
 
 
@@ -82,8 +84,8 @@ def test_training_learns_and_the_best_weights_on_validation_are_kept(tmp_path: P
     fitted = run(tmp_path, Toy(), replace(CONFIG, steps=300, validate_every=20))
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     validations = [line["validation_accuracy"] for line in log if "validation_accuracy" in line]
-    assert fitted.accuracy == pytest.approx(max(validations), abs=1e-6)
-    assert fitted.accuracy > 0.8
+    assert fitted.value == pytest.approx(max(validations), abs=1e-6)
+    assert fitted.value > 0.8
     assert list((tmp_path / "tensorboard").iterdir())
 
 
