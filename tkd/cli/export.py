@@ -100,10 +100,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, saw {value}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, saw {text}")
+    return int(text)
 
 
 def _document(choice: Choice, export: Export, seconds: float) -> dict[str, Any]:
