@@ -101,20 +101,42 @@ def run(
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()  # here a full disk or a reader that has gone is still a sentence and a code
+        return code
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`tkd-bench | head`): nothing to report, nobody to report it to.
-        sys.stderr.close()
+        _drop_stdout()
         return ExitCode.GOOD
+    except SystemExit as end:
+        # rich answers a reader that has gone with exit 1, which here means that the answer is no.
+        if isinstance(end.__context__, BrokenPipeError):
+            return ExitCode.GOOD
+        raise
     except Exception as error:  # noqa: BLE001 - the outermost frame: everything becomes a sentence and a code
         if "--debug" in arguments:
             traceback.print_exc()
         sentence, code = _explain(program, error, errors)
         print(f"{program}: {sentence}", file=sys.stderr)
         return code
+
+
+def say(line: str) -> None:
+    """Prints a line before the work is done; a reader that has gone (`| true`) does not cost the work."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        _drop_stdout()
+
+
+def _drop_stdout() -> None:
+    """Lets what is still to be printed go nowhere, Python's own flush at the end included."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _explain(program: str, error: Exception, errors: Mapping[type[Exception], ExitCode]) -> tuple[str, ExitCode]:

@@ -36,6 +36,8 @@ def load_settings(path: Path, schema: type[Record], overrides: Iterable[str] = (
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
         raise SettingsError(f"there is no configuration file {path}") from cause
+    except OSError as cause:
+        raise SettingsError(f"{path} cannot be read ({cause.strerror}); expected a TOML file") from cause
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
         raise SettingsError(f"{path} is not valid TOML: {cause}") from cause
     for override in overrides:

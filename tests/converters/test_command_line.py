@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -114,3 +117,43 @@ def test_a_bar_is_drawn_on_a_terminal():
     with progress("clips", 2, stream=stream) as advance:
         advance(2)
     assert "clips" in stream.getvalue()
+
+
+READER_HAS_GONE = """
+import sys
+from converters.command_line import run, say
+from rich.console import Console
+
+def command(argv):
+    say("first")
+    print("worked on", file=sys.stderr)
+    {last}
+    return 3
+
+sys.exit(run("tkd-test", command, [], {{}}))
+"""
+
+
+@pytest.mark.parametrize("last", ["print('a result')", "Console().print('a table')", "pass"])
+def test_a_reader_that_has_gone_costs_no_work_and_is_no_failure(last):
+    reading, writing = os.pipe()
+    os.close(reading)
+    script = READER_HAS_GONE.format(last=last)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert "worked on\n" == ended.stderr
+    assert 3 == ended.returncode
+
+
+@pytest.mark.parametrize("last", ["print('a result')", "Console().print('a table')"])
+def test_a_reader_that_goes_before_the_result_is_no_failure(last):
+    reading, writing = os.pipe()
+    os.close(reading)
+    script = READER_HAS_GONE.format(last=last).replace('say("first")', "pass")
+    ended = subprocess.run(
+        [sys.executable, "-c", script], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert ("worked on\n", 0) == (ended.stderr, ended.returncode)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converters.command_line import ExitCode, parser, progress, run
+from converters.command_line import ExitCode, parser, progress, run, say
 from converters.errors import ConversionError, GateFailedError
 from converters.files import write_text
 from tkd.errors import TkdError
@@ -46,7 +46,7 @@ def _command(argv: Sequence[str]) -> int:
     spec = choice.checkpoint.spec
     quiet = options.json == "-"
     if not quiet:
-        print(choice.sentence())
+        say(choice.sentence())
 
     def display(title: str, total: int) -> Any:
         return progress(title, total, quiet=options.quiet)
@@ -101,10 +101,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, saw {value}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, saw {text}")
+    return int(text)
 
 
 def _document(choice: Choice, export: Export, seconds: float) -> dict[str, Any]:

@@ -80,9 +80,9 @@ def look_at_folder(folder: Path, config: TrainConfig, *, restart: bool, resume: 
 def _is_a_runs(folder: Path) -> bool:
     """Whether a folder may be deleted as a run: many hold a config.json, a teacher of `transformers` among them."""
     settings = folder / "config.json"
-    return settings.exists() and (
-        (folder / "log.jsonl").exists() or '"digest"' in settings.read_text("utf-8", "replace")
-    )
+    if not settings.exists():
+        return False
+    return (folder / "log.jsonl").exists() or b'"digest"' in settings.read_bytes()
 
 
 def _prepare_folder(folder: Path, config: TrainConfig, *, restart: bool) -> None:

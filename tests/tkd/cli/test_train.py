@@ -71,6 +71,13 @@ def test_a_missing_configuration_names_the_file(capsys: pytest.CaptureFixture[st
     assert "there is no configuration file nothing.toml" in capsys.readouterr().err
 
 
+def test_a_folder_in_place_of_a_configuration_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)]) == ExitCode.USAGE
+    assert "cannot be read (Is a directory); expected a TOML file" in capsys.readouterr().err
+
+
 def test_ctrl_c_is_exit_130_and_the_run_can_be_resumed(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
