@@ -46,6 +46,7 @@ exit codes:
 EXTRA_OF_MODULE = {
     "torch": "train",
     "transformers": "train",
+    "accelerate": "train",
     "librosa": "train",
     "soundfile": "train",
     "soxr": "train",

@@ -181,8 +181,10 @@ def predict(network: nn.Module, inputs: Tensor, batch_size: int = _BATCH) -> np.
     was_training = network.training
     network.eval()
     try:
+        first = next(network.parameters(), None)
+        device = inputs.device if first is None else first.device
         with torch.inference_mode():
-            batches = [network(part).float().cpu().numpy() for part in torch.split(inputs, batch_size)]
+            batches = [network(part.to(device)).float().cpu().numpy() for part in torch.split(inputs, batch_size)]
     finally:
         network.train(was_training)
     return np.concatenate(batches)

@@ -36,17 +36,22 @@ def _command(argv: Sequence[str]) -> int:
     # Imports of torch and transformers take seconds: after the arguments, so that --help is instant.
     from tkd.settings import load_settings
     from tkd.train.config import TrainConfig
+    from tkd.train.processes import open_processes
     from tkd.train.run import run_training
 
     if options.sweep:
         return _sweep(options)
     config = load_settings(_config_path(options.config), TrainConfig, options.set)
-    result = run_training(
-        config,
-        lambda title, total: progress(title, total, quiet=options.quiet),
-        restart=options.restart,
-        resume=options.resume,
-    )
+    with open_processes() as processes:
+        result = run_training(
+            config,
+            lambda title, total: progress(title, total, quiet=options.quiet or not processes.is_first),
+            restart=options.restart,
+            resume=options.resume,
+            processes=processes,
+        )
+    if not processes.is_first:
+        return ExitCode.GOOD
     if options.json == "-":
         print(json.dumps(result.document, indent=2, sort_keys=True))
     else:
@@ -78,15 +83,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    from tkd.train.processes import open_processes
     from tkd.train.sweep import plan_sweep, read_axis, run_sweep
 
     sweep = plan_sweep(_config_path(options.config), options.set, [read_axis(text) for text in options.sweep])
-    rows = run_sweep(
-        sweep,
-        lambda title, total: progress(title, total, quiet=options.quiet),
-        restart=options.restart,
-        resume=options.resume,
-    )
+    with open_processes() as processes:
+        rows = run_sweep(
+            sweep,
+            lambda title, total: progress(title, total, quiet=options.quiet),
+            restart=options.restart,
+            resume=options.resume,
+            processes=processes,
+        )
     if options.json:
         text = json.dumps(rows, indent=2, sort_keys=True) + "\n"
         sys.stdout.write(text) if options.json == "-" else write_text(Path(options.json), text)

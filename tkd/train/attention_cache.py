@@ -47,7 +47,8 @@ def cached_attention(
         return _load(path, len(store)), True
     rows = []
     for first in range(0, len(store), _BATCH):
-        attention, _ = teacher.attend(store.clips(slice(first, first + _BATCH)))
+        clips = store.clips(slice(first, first + _BATCH)).to(next(teacher.parameters()).device)
+        attention, _ = teacher.attend(clips)
         rows.append(attention.float().cpu())
         advance(len(attention))
     attention = torch.cat(rows)

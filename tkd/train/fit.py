@@ -25,6 +25,7 @@ from tkd.evaluate import Metric
 from tkd.train.batches import Batch, Batches, mix_seeds
 from tkd.train.config import FitConfig
 from tkd.train.log import RunLog
+from tkd.train.processes import ALONE, Processes, share_batch_norms
 
 _LOG_EVERY = 50
 
@@ -69,16 +70,23 @@ class Place:
     Attributes:
         state_path: the file to resume from.
         stage: its name in the log.
-        log: of the run.
+        log: of the run; None in all processes but the first.
         digest: of the settings; a state with another digest is refused.
         advance: called with the number of steps done.
+        processes: those that share the work; only the first writes.
     """
 
     state_path: Path
     stage: str
-    log: RunLog
+    log: RunLog | None
     digest: str
     advance: Advance
+    processes: Processes = ALONE
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Appends to the log, where there is one."""
+        if self.log is not None:
+            self.log.write(self.stage, step, values)
 
 
 def fit(objective: Objective, batches: Batches, config: FitConfig, seed: int, place: Place) -> Fitted:
@@ -91,7 +99,8 @@ def fit(objective: Objective, batches: Batches, config: FitConfig, seed: int, pl
         CheckpointError: the state is damaged or of other settings.
         TkdError: the loss is not finite; the message names the step.
     """
-    module = objective.module
+    module = objective.module.to(place.processes.device)
+    share_batch_norms(module, place.processes)
     optimiser = make_optimiser(module, config)
     progress = _Progress(objective, optimiser, place)
     first = progress.resume()
@@ -101,7 +110,7 @@ def fit(objective: Objective, batches: Batches, config: FitConfig, seed: int, pl
         _update(objective, optimiser, batch, config, seed, step, place)
         place.advance(1)
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
-            progress.validated(step + 1, objective.validate())
+            progress.validated(step + 1, objective)
             module.train()
             progress.save(step + 1)
     return progress.best()
@@ -158,26 +167,32 @@ def _update(
     step: int,
     place: Place,
 ) -> None:
-    torch.manual_seed(mix_seeds(seed, step, 2))  # dropout of this step
+    processes = place.processes
+    # Dropout of this step: a process of its own masks for its own clips, the first as if it were alone.
+    torch.manual_seed(mix_seeds(seed, step, 2, processes.rank) if processes.rank else mix_seeds(seed, step, 2))
     rate = learning_rate(config, step)
     for group in optimiser.param_groups:
         group["lr"] = rate
-    device = batch.inputs.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
-        losses = objective.losses(batch)
+    mine, part = processes.share(batch)
+    with torch.autocast(processes.device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
+        losses = objective.losses(mine)
     loss = losses["loss"]
-    if not torch.isfinite(loss):
+    # Weighted by the share of clips, so that the sums are those of the whole batch.
+    seen = processes.total(torch.stack([value.detach().float() * part for value in losses.values()]))
+    values = dict(zip(losses, seen.tolist(), strict=True))
+    if not math.isfinite(values["loss"]):
         raise TkdError(
-            f"{place.stage}: the loss is {loss.item()} at step {step}; "
+            f"{place.stage}: the loss is {values['loss']} at step {step}; "
             f"clips {batch.index[:5].tolist()} … of the training split; lower learning_rate or check the data"
         )
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    (loss * part).backward()  # type: ignore[no-untyped-call]
+    processes.sum_gradients(objective.module)
     norm = nn.utils.clip_grad_norm_(objective.module.parameters(), config.clip_norm or math.inf)
     optimiser.step()
     if step % _LOG_EVERY == 0:
-        values = {name: round(value.item(), 6) for name, value in losses.items()}
-        place.log.write(place.stage, step, {**values, "learning_rate": rate, "gradient_norm": round(norm.item(), 4)})
+        rounded = {name: round(value, 6) for name, value in values.items()}
+        place.write(step, {**rounded, "learning_rate": rate, "gradient_norm": round(norm.item(), 4)})
 
 
 class _Progress:
@@ -196,7 +211,7 @@ class _Progress:
         if not path.exists():
             return 0
         try:
-            saved = torch.load(path, weights_only=True)
+            saved = torch.load(path, weights_only=True, map_location=self._place.processes.device)
             if saved["digest"] != self._place.digest:
                 raise CheckpointError(f"{path} was made with other settings; --restart begins anew")
             self._module.load_state_dict(saved["module"])
@@ -206,15 +221,19 @@ class _Progress:
         except (RuntimeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError) as cause:
             raise CheckpointError(f"{path} is damaged ({type(cause).__name__}); --restart begins anew") from cause
 
-    def validated(self, step: int, value: float) -> None:
-        """Keeps the weights when they are the best so far."""
-        self._place.log.write(self._place.stage, step, {f"validation_{self._metric}": round(value, 6)})
+    def validated(self, step: int, objective: Objective) -> None:
+        """Keeps the weights when they are the best so far; the first process looks for all."""
+        processes = self._place.processes
+        value = processes.of_first(objective.validate() if processes.is_first else 0.0)
+        self._place.write(step, {f"validation_{self._metric}": round(value, 6)})
         if value > self._best["value"]:
             state = {name: tensor.detach().cpu().clone() for name, tensor in self._module.state_dict().items()}
             self._best = {"value": value, "step": step, "state": state}
 
     def save(self, step: int) -> None:
-        """Writes the state, whole or not at all."""
+        """Writes the state, whole or not at all; the first process does."""
+        if not self._place.processes.is_first:
+            return
         with whole_file(self._place.state_path) as partial:
             torch.save(
                 {

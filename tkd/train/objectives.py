@@ -138,7 +138,7 @@ class StudentObjective(Objective):
         classification = classification_loss(self.student.head(contexts), batch.labels, self._smoothing)
         if self._lesson is None:
             return {"loss": classification}
-        teacher = self._lesson.rows(batch, contexts.shape[1])
+        teacher = self._lesson.rows(batch, contexts.shape[1]).to(contexts.device)
         divergence = attention_divergence(teacher, self._query(contexts.float()), self._config.direction)
         total = combine(classification, divergence, self._weight, self._config.combination)
         return {"loss": total, "classification": classification.detach(), "attention_kl_nats": divergence.detach()}

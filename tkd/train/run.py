@@ -7,7 +7,9 @@ Tested in `tests/tkd/train/test_run.py`.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -19,11 +21,19 @@ from tkd.settings import to_table
 from tkd.train.config import TrainConfig
 from tkd.train.corpus import Display, load_corpus
 from tkd.train.log import RunLog
+from tkd.train.processes import ALONE, Processes
 from tkd.train.record import RunResult, read_run
 from tkd.train.stages import Stages
 
 
-def run_training(config: TrainConfig, display: Display, *, restart: bool = False, resume: bool = False) -> RunResult:
+def run_training(
+    config: TrainConfig,
+    display: Display,
+    *,
+    restart: bool = False,
+    resume: bool = False,
+    processes: Processes = ALONE,
+) -> RunResult:
     """Runs, continues or recalls a training run.
 
     Args:
@@ -31,6 +41,7 @@ def run_training(config: TrainConfig, display: Display, *, restart: bool = False
         display: shows progress.
         restart: deletes what the folder holds of an earlier run.
         resume: continues an interrupted run of the same settings; a completed one is recalled.
+        processes: those that share the work; each calls this function and gets the same result.
 
     Raises:
         SettingsError: the folder holds a run and neither `restart` nor `resume` was asked for, or is not a run's.
@@ -38,16 +49,22 @@ def run_training(config: TrainConfig, display: Display, *, restart: bool = False
         DataError, AudioError, TeacherError: the data or the teacher cannot be used.
     """
     folder = Path(config.run)
+    # Before the first process writes: what one sees, all see.
     finished = look_at_folder(folder, config, restart=restart, resume=resume)
+    processes.wait()
     if finished is not None:
         return finished
-    corpus = load_corpus(config.data, display)
+    with processes.first_goes_ahead():  # it fills the cache of clips
+        corpus = load_corpus(config.data, display)
     # Only now is anything deleted or written: a misspelt data folder costs nothing.
-    _prepare_folder(folder, config, restart=restart)
+    if processes.is_first:
+        _prepare_folder(folder, config, restart=restart)
+    processes.wait()
     # One core prepares batches. Threads beyond the cores make OpenMP spin: 1.3 s instead of 0.1 s a step was seen.
-    torch.set_num_threads(max(1, available_cores() - 1))
-    with RunLog(folder) as log:
-        return Stages(config=config, folder=folder, display=display, log=log).run(corpus)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(max(1, available_cores() // here - 1))
+    with RunLog(folder) if processes.is_first else nullcontext() as log:
+        return Stages(config=config, folder=folder, display=display, log=log, processes=processes).run(corpus)
 
 
 def look_at_folder(folder: Path, config: TrainConfig, *, restart: bool, resume: bool) -> RunResult | None:

@@ -38,6 +38,7 @@ from tkd.train.corpus import Corpus, Display
 from tkd.train.fit import Fitted, Objective, Place, fit
 from tkd.train.log import RunLog
 from tkd.train.objectives import Held, Lesson, StudentObjective, TeacherObjective
+from tkd.train.processes import ALONE, Processes
 from tkd.train.record import RUN_FORMAT, Arm, RunResult, read_run
 
 _TOOLS = ("torch", "transformers", "librosa", "numpy", "safetensors")
@@ -85,14 +86,16 @@ class Stages:
         config: its settings.
         folder: where its files go.
         display: shows progress.
-        log: takes its numbers.
+        log: takes its numbers; None in all processes but the first.
+        processes: those that share the work; only the first writes.
         seconds: wall time by stage, filled as the stages end.
     """
 
     config: TrainConfig
     folder: Path
     display: Display
-    log: RunLog
+    log: RunLog | None
+    processes: Processes = ALONE
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, corpus: Corpus) -> RunResult:
@@ -105,9 +108,12 @@ class Stages:
         room = Classroom(corpus=corpus, spec=spec, front_end=front_end, held=held, taught=taught)
         arms = tuple(self._student(room, weight) for weight in self.config.distill.lambdas)
         chosen = max(arms, key=lambda arm: arm.validation)
-        with whole_file(self.folder / "student.safetensors") as partial:
-            shutil.copyfile(chosen.checkpoint, partial)
-        return self._finish(room, arms, chosen)
+        if self.processes.is_first:
+            with whole_file(self.folder / "student.safetensors") as partial:
+                shutil.copyfile(chosen.checkpoint, partial)
+            self._finish(room, arms, chosen)
+        self.processes.wait()
+        return read_run(self.folder)
 
     def _new_student(self, front_end: FrontEnd, classes: int) -> Student:
         wanted = self.config.student
@@ -125,8 +131,9 @@ class Stages:
             raise CheckpointError(
                 f"{path} does not fit the teacher of these settings; --restart begins anew"
             ) from cause
+        teacher.to(self.processes.device)
         store = corpus.stores["train"]
-        with self.display("teacher's attention", len(store)) as advance:
+        with self.processes.first_goes_ahead(), self.display("teacher's attention", len(store)) as advance:
             attention, _ = self._timed(
                 "attention",
                 lambda: cached_attention(self.folder / "attention", teacher, stored.sha256, store, advance),
@@ -144,6 +151,11 @@ class Stages:
         augment = replace(self.config.augment, feature_masks=0)  # a teacher takes waveforms and has its own masks
         batches = Batches(corpus.stores["train"], augment, settings.batch_size, self.config.seed, lambda clips: clips)
         fitted = self._fit("teacher", objective, batches, settings)
+        if self.processes.is_first:
+            self._write_teacher(corpus, teacher, fitted, path)
+        self.processes.wait()
+
+    def _write_teacher(self, corpus: Corpus, teacher: Teacher, fitted: Fitted, path: Path) -> None:
         teacher.load_state_dict(fitted.state)
         scores = _scores(fitted, teacher, _held_waveforms(corpus, "test"), corpus)
         spec = self._checkpoint(
@@ -175,7 +187,15 @@ class Stages:
             room.corpus.stores["train"], self.config.augment, settings.batch_size, self.config.seed, room.front_end
         )
         fitted = self._fit(stage, objective, batches, settings)
-        state = objective.student_state(fitted.state)
+        if self.processes.is_first:
+            self._write_student(
+                room, weight, student, replace(fitted, state=objective.student_state(fitted.state)), path
+            )
+            self._state_path(stage).unlink(missing_ok=True)
+        self.processes.wait()
+
+    def _write_student(self, room: Classroom, weight: float, student: Student, fitted: Fitted, path: Path) -> None:
+        state = fitted.state
         student.load_state_dict(state)
         spec = self._checkpoint(
             room.corpus,
@@ -186,7 +206,6 @@ class Stages:
             parents={"lambda": weight, "teacher_sha256": room.taught.record.get("sha256") if weight > 0 else None},
         )
         write_checkpoint(path, spec, state)
-        self._state_path(stage).unlink(missing_ok=True)
 
     def _checkpoint(self, corpus: Corpus, scores: dict[str, Any], **what: Any) -> CheckpointSpec:
         return CheckpointSpec(
@@ -207,6 +226,7 @@ class Stages:
                 log=self.log,
                 digest=self.config.digest(),
                 advance=advance,
+                processes=self.processes,
             )
             return fit(objective, batches, settings, self.config.seed, place)
 
@@ -220,7 +240,7 @@ class Stages:
         finally:
             self.seconds[stage] = round(time.monotonic() - start, 1)
 
-    def _finish(self, room: Classroom, arms: tuple[Arm, ...], chosen: Arm) -> RunResult:
+    def _finish(self, room: Classroom, arms: tuple[Arm, ...], chosen: Arm) -> None:
         document = {
             "format": RUN_FORMAT,
             "student": room.spec.name,
@@ -240,13 +260,13 @@ class Stages:
             ],
             "chosen_lambda": chosen.weight,
             "seconds": self.seconds,
+            "processes": self.processes.count,
             "finished_unix_s": round(time.time(), 1),
             "settings": to_table(self.config),
             "tools": tool_versions(_TOOLS),
             "git": git_state(),
         }
         write_text(self.folder / "run.json", json.dumps(document, indent=2, sort_keys=True) + "\n")
-        return read_run(self.folder)
 
 
 def _held_features(front_end: FrontEnd, corpus: Corpus, split: str) -> Held:

@@ -26,6 +26,7 @@ from tkd.errors import CheckpointError, SettingsError, TkdError
 from tkd.settings import load_settings
 from tkd.train.config import TrainConfig
 from tkd.train.corpus import Display, open_data
+from tkd.train.processes import ALONE, Processes
 from tkd.train.record import RunResult
 from tkd.train.run import look_at_folder, run_training
 
@@ -126,7 +127,14 @@ def plan_sweep(path: Path, overrides: Sequence[str], axes: Sequence[Axis]) -> Sw
     return Sweep(folder=folder, trials=tuple(trials))
 
 
-def run_sweep(sweep: Sweep, display: Display, *, restart: bool = False, resume: bool = False) -> list[dict[str, Any]]:
+def run_sweep(
+    sweep: Sweep,
+    display: Display,
+    *,
+    restart: bool = False,
+    resume: bool = False,
+    processes: Processes = ALONE,
+) -> list[dict[str, Any]]:
     """Runs, continues or recalls every run of a sweep; the rows of all its runs, in order.
 
     `sweep.jsonl` is written anew, whole, after each run; rows of combinations that this call does not name stay.
@@ -136,19 +144,27 @@ def run_sweep(sweep: Sweep, display: Display, *, restart: bool = False, resume: 
         display: shows progress; the titles carry the place in the sweep.
         restart: deletes what the folder holds of an earlier sweep.
         resume: continues an interrupted sweep, or one to which combinations were added.
+        processes: must be one; several share single runs only.
 
     Raises:
-        SettingsError: the folder holds a sweep and neither was asked for, or something else.
+        SettingsError: there are several processes; or the folder holds a sweep and neither was asked for, or
+            something else.
         CheckpointError: a run was made with other settings, or the rows cannot be read. Nothing has started then.
         TkdError: a run failed; the message names it. Rows of those before it are kept.
     """
+    if processes.count > 1:
+        raise SettingsError(
+            f"a sweep runs in one process, saw {processes.count}; leave torchrun out, or leave out --sweep"
+        )
     rows = _look_at_sweep(sweep, restart=restart, resume=resume)
     if restart and sweep.folder.is_dir():
         shutil.rmtree(sweep.folder)
     _write_rows(sweep, rows)  # marks the folder as a sweep's before the first run is in it
     for number, trial in enumerate(sweep.trials, start=1):
         try:
-            result = run_training(trial.config, _titled(display, f"{number}/{len(sweep.trials)} "), resume=True)
+            result = run_training(
+                trial.config, _titled(display, f"{number}/{len(sweep.trials)} "), resume=True, processes=processes
+            )
         except TkdError as error:
             raise TkdError(f"run {number} of {len(sweep.trials)}, {trial.name}: {error}") from error
         rows[trial.name] = _row(trial, result)
