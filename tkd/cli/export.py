@@ -134,9 +134,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     pack, test = export.stages[0].pack.total, export.stages[0].test.total
     metric = SHORT_NAMES[export.stages[0].test.metric]
-    table = Table(
-        "stage", "against the stage before", f"pack {metric} % of {pack}", f"test {metric} % of {test}", "KiB"
-    )
+    table = Table("stage", "against the stage before", "pack %", "test %", "KiB")
     stages = {each.stage: each for each in export.conversion.parity.stages}
     sizes = {bundle.precision: bundle.model.stat().st_size / 1024 for bundle in export.bundles}
     for column in table.columns[2:]:
@@ -147,6 +145,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
         size = f"{sizes[stage.name]:.1f}" if stage.name in sizes else ""
         table.add_row(stage.name, against, *scores, size)
     console.print(table)
+    console.print(f"{metric} on {pack} clips of the evaluation pack and on all {test} of the test split")
     proof = export.conversion.quantization
     if proof is not None:
         console.print(
