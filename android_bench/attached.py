@@ -45,9 +45,8 @@ class AttachedPhone:
 
     def matches(self, profile: DeviceProfile) -> bool:
         """Whether this is the phone of `profile`; the server writes spaces in names as underscores."""
-        return self.facts.get("device") == profile.device or (
-            self.facts.get("model") == profile.model.replace(" ", "_") and "device" not in self.facts
-        )
+        model = self.facts.get("model", "").replace("_", " ")
+        return profile.is_of(model, self.facts.get("device", ""))
 
     def sentence(self) -> str:
         """What it is, how it is, and what to do about it."""
@@ -66,6 +65,7 @@ class Attached:
         phones: what it listed.
         usb: descriptions of USB devices with an ADB interface.
         usb_readable: whether the kernel lists USB devices here at all.
+        usb_serials: serial numbers of those USB devices that have one.
     """
 
     server: str
@@ -73,6 +73,7 @@ class Attached:
     phones: tuple[AttachedPhone, ...]
     usb: tuple[str, ...]
     usb_readable: bool
+    usb_serials: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """What was seen, for an error or a report."""
@@ -102,6 +103,7 @@ def look_around(environment: Mapping[str, str], usb_root: Path = Path("/sys/bus/
         phones=phones,
         usb=tuple(usb_adb_devices(usb_root)),
         usb_readable=usb_root.is_dir(),
+        usb_serials=tuple(serial for folder in _usb_folders(usb_root) if (serial := _word(folder / "serial"))),
     )
 
 
@@ -144,17 +146,23 @@ def parse_devices(text: str) -> list[AttachedPhone]:
 def usb_adb_devices(root: Path) -> list[str]:
     """Descriptions of the USB devices with an ADB interface; `root` is the kernel's folder of USB devices."""
     found = []
-    for interface in sorted(root.glob("*:*")):
-        names = ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol")
-        if tuple(_word(interface / name) for name in names) != _ADB_INTERFACE:
-            continue
-        device = root / interface.name.partition(":")[0]
+    for device in _usb_folders(root):
         maker, product = _word(device / "manufacturer"), _word(device / "product")
         ids = f"{_word(device / 'idVendor')}:{_word(device / 'idProduct')}"
         serial = _word(device / "serial")
         title = " ".join(part for part in (maker, product, ids) if part)
         found.append(f"{title}, serial {serial}" if serial else title)
     return found
+
+
+def _usb_folders(root: Path) -> list[Path]:
+    """The kernel's folders of USB devices with an ADB interface."""
+    names = ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol")
+    return [
+        root / interface.name.partition(":")[0]
+        for interface in sorted(root.glob("*:*"))
+        if tuple(_word(interface / name) for name in names) == _ADB_INTERFACE
+    ]
 
 
 def _ask_server(address: tuple[str, int]) -> tuple[str, tuple[AttachedPhone, ...]]:
