@@ -60,16 +60,12 @@ class ProcessShell(Shell):
 
     async def run(self, command: str, io: CommandIO) -> int:
         """The exit code of the process; 128 and the signal's number when one ended it."""
+        starting = asyncio.ensure_future(self._start(command))
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._argv(command),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=self._folder,
-                env=self._environment,
-                start_new_session=True,
-            )
+            process = await asyncio.shield(starting)
+        except asyncio.CancelledError:  # it is on its way, and nobody else would end it
+            await _end(await starting)
+            raise
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the command
             await io.write_stderr(f"sh: {error}\n".encode())
             return 126
@@ -82,11 +78,30 @@ class ProcessShell(Shell):
             code = await process.wait()
         finally:
             feeding.cancel()
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-            process._transport.close()  # type: ignore[attr-defined]  # else its pipes are closed only when collected
+            await _end(process)
         return code if code >= 0 else 128 - code
+
+    async def _start(self, command: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._argv(command),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=self._folder,
+            env=self._environment,
+            start_new_session=True,
+        )
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ends whatever is left of a process's session; it is its own group's leader."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for stream in range(3):  # before the wait: a pipe that nobody reads any more would never come to its end
+        pipe = process._transport.get_pipe_transport(stream)  # type: ignore[attr-defined]
+        if pipe is not None:
+            pipe.close()
+    await process.wait()
 
 
 async def _feed(read: Callable[[], Awaitable[bytes]], stdin: asyncio.StreamWriter) -> None:
