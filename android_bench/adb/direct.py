@@ -44,6 +44,7 @@ _BROKEN = (UsbReadFailedError, UsbWriteFailedError, OSError)
 _FAULTS = (*_TIMEOUTS, *_NONSENSE, *_BROKEN, DeviceAuthError, DeviceError)
 # The kernel's buffers of a phone's TCP port are small; one call to `send` never takes more than this.
 _SEND_BYTES = 1 << 20
+_LATE_PACKET_S = 2.0
 
 
 class DirectConnection(Connection):
@@ -129,8 +130,19 @@ class DirectConnection(Connection):
         return _DirectStream(self, info, deadline)
 
     def is_alive(self) -> bool:
-        """Whether nothing went wrong yet and nothing was hung up."""
-        return not self._broken and self._guard.is_open()
+        """Whether nothing went wrong and nobody has hung up; on USB the latter is not known before something is sent.
+
+        What has come since the last stream ended (the answer to its end) is taken out of the way.
+        """
+        deadline = Deadline(_LATE_PACKET_S, f"a late packet of {self._name}")
+        self._guard.start(deadline)
+        info = _AdbTransactionInfo(None, None, _LATE_PACKET_S, _LATE_PACKET_S, None)
+        try:
+            while not self._broken and self._guard.input_waits():
+                self._device._io_manager._read_packet_from_device(info)
+        except _FAULTS:
+            self.close()
+        return not self._broken
 
     def close(self) -> None:
         """Hangs up."""
@@ -139,7 +151,9 @@ class DirectConnection(Connection):
             self._device.close()
 
     def send(self, packet: Packet, info: _AdbTransactionInfo, deadline: Deadline) -> None:
-        """Sends one packet of a stream."""
+        """Sends one packet of a stream; none over a broken connection."""
+        if self._broken:
+            raise DeviceLostError(f"the connection to {self._name} broke before")
         try:
             self._device._io_manager.send(packet, info)
         except _FAULTS as cause:
@@ -167,10 +181,6 @@ class DirectConnection(Connection):
     def max_data(self) -> int:
         """The most that one packet may carry."""
         return int(min(max(self._device._maxdata, wire.LEAST_MAX_DATA), wire.MAX_DATA))
-
-    def input_waits(self) -> bool:
-        """Whether bytes have come that nobody has read."""
-        return self._guard.input_waits()
 
     def _error(self, cause: Exception, deadline: Deadline) -> DeviceError:
         if isinstance(cause, DeviceError):
@@ -217,7 +227,7 @@ class _DirectStream(Stream):
 
     def close(self) -> None:
         """Tells the phone, unless it has ended the stream itself."""
-        if not self._ended and self._connection.is_alive():
+        if not self._ended:
             self._ended = True
             with suppress(DeviceError):
                 self._send(wire.CLSE)
@@ -284,19 +294,9 @@ class _Guard(BaseTransport):  # type: ignore[misc]
             view = view[self._inner.bulk_write(view[:_SEND_BYTES], self._left_s(transport_timeout_s)) :]
         return len(data)
 
-    def is_open(self) -> bool:
-        """Whether the other side has not hung up; on USB that is not known before something is sent."""
-        connection = getattr(self._inner, "_connection", None)
-        if connection is None:
-            return getattr(self._inner, "_transport", None) is not None
-        try:
-            return not (select.select([connection], [], [], 0)[0] and not connection.recv(1, socket.MSG_PEEK))
-        except (OSError, ValueError):
-            return False
-
     def input_waits(self) -> bool:
-        """Whether bytes wait in the kernel; on USB that is not known."""
-        connection = getattr(self._inner, "_connection", None)
+        """Whether bytes, or the end of the connection, wait in the kernel; on USB that is not known."""
+        connection = self._inner._connection if isinstance(self._inner, TcpTransport) else None
         return connection is not None and bool(select.select([connection], [], [], 0)[0])
 
     def _left_s(self, timeout_s: float | None) -> float:

@@ -25,11 +25,12 @@ from android_bench.records import DeviceContext, DeviceState
 from converters.files import whole_file
 
 FOLDER = "/data/local/tmp/tkd"
-_READ_TIMEOUT_S = 40.0  # `dumpsys` gives a silent service up to ten seconds each
-_FILE_TIMEOUT_S = 60.0  # for hashing: a slow phone reads some 100 MB/s
+_READ_S = 40.0  # `dumpsys` gives a silent service up to ten seconds each
+_HASHED_BYTES_PER_S = 10e6  # a slow phone does ten times as much
+_TURN_S = 60.0  # how long a push or a pull waits for another command
 _STALL_S = 20.0  # a transfer ends when nothing moved for so long
 _CONNECT_S = 10.0
-_END_S = 5.0  # for ending what took too long, and for clearing up
+_END_S = 5.0  # for ending what took too long
 _LOW_BATTERY_PERCENT = 25
 
 Advance = Callable[[str, int, int], None]
@@ -47,6 +48,7 @@ class Phone(Device):
         advance: told (file name, bytes just sent, bytes in all) while a file is pushed.
         folder: the one folder that is ours.
         stall_s: how long a transfer may stand still.
+        read_s: how long the phone may take to say what it is and how it is.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class Phone(Device):
         advance: Advance = lambda _name, _bytes, _total: None,
         folder: str = FOLDER,
         stall_s: float = _STALL_S,
+        read_s: float = _READ_S,
     ) -> None:
         self.serial, self.transport = serial, transport
         self._connect, self._runner, self._advance = connect, runner, advance
-        self._folder, self._stall_s = folder, stall_s
+        self._folder, self._stall_s, self._read_s = folder, stall_s, read_s
         self._connection: Connection | None = None
         self._turn = threading.RLock()
         self._facts: PhoneFacts | None = None
@@ -127,7 +130,7 @@ class Phone(Device):
                 raise DeviceError(f"{name!r} is no name for a file on a phone")
         identity = "".join(f"{name}\0{local.sha256}\0" for name, local in sorted(wanted.items()))
         folder = f"{self._folder}/{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-        with self._my_turn(_FILE_TIMEOUT_S):
+        with self._my_turn(_TURN_S):
             if folder in self._there and self._connection is not None and self._connection.is_alive():
                 return folder
             present = self._twice(lambda: self._same(folder, wanted))
@@ -155,7 +158,7 @@ class Phone(Device):
             with whole_file(local) as partial, partial.open("wb") as sink:
                 receive_file(self._connected(deadline), remote, take, deadline)
 
-        with self._my_turn(_FILE_TIMEOUT_S):
+        with self._my_turn(_TURN_S):
             self._twice(copy)
 
     def facts(self) -> PhoneFacts:
@@ -211,7 +214,7 @@ class Phone(Device):
             self._connection = None
 
     def _read(self, script: str) -> CommandResult:
-        return self._twice(lambda: self.run(("sh", "-c", script), _READ_TIMEOUT_S))
+        return self._twice(lambda: self.run(("sh", "-c", script), self._read_s))
 
     @contextmanager
     def _my_turn(self, timeout_s: float) -> Iterator[None]:
@@ -255,13 +258,13 @@ class Phone(Device):
             return False
         return code == 0
 
-    def _shell(self, script: str, *words: str, timeout_s: float = _FILE_TIMEOUT_S) -> str:
-        """What a script of ours printed; it may be run twice.
+    def _shell(self, script: str, *words: str, more_s: float = 0.0) -> str:
+        """What a script of ours printed, within the time of a stall and `more_s`.
 
         Raises:
             DeviceError: it failed; the message is what it said.
         """
-        result = self.run(("sh", "-c", script, "sh", *words), timeout_s)
+        result = self.run(("sh", "-c", script, "sh", *words), self._stall_s + more_s)
         if result.exit_code != 0:
             said = result.stderr.strip() or f"exit code {result.exit_code}"
             raise DeviceError(f"{self.serial}: {said}")
@@ -291,7 +294,7 @@ class Phone(Device):
         path = f"{folder}/{name}"
         tool = self._hash_tool()
         script = 'if [ -f "$1" ]; then ' + (f'{tool} < "$1"' if tool else "echo there") + "; else echo none; fi"
-        seen = (self._shell(script, path).split() or [""])[0]
+        seen = (self._shell(script, path, more_s=local.size / _HASHED_BYTES_PER_S).split() or [""])[0]
         if seen != "there":
             return seen == (local.md5() if tool == "md5sum" else local.sha256)
         back = hashlib.sha256()
@@ -328,7 +331,7 @@ class Phone(Device):
             self._shell('mv -f "$1/$2" "$1/$3"', folder, part, name)
         except BaseException:
             with suppress(DeviceError):
-                self._shell('rm -f "$1/$2"; rmdir "$1" 2>/dev/null; exit 0', folder, part, timeout_s=_END_S)
+                self._shell('rm -f "$1/$2"; rmdir "$1" 2>/dev/null; exit 0', folder, part)
             raise
 
 
