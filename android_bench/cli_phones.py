@@ -25,6 +25,17 @@ def add_phone_options(made: argparse.ArgumentParser) -> None:
     """Adds the options that choose among phones."""
     made.add_argument("--serial", metavar="SERIAL", help="the phone with this serial number (or ANDROID_SERIAL)")
     made.add_argument("--connect", metavar="HOST:PORT", help="a phone that listens on the network (adb tcpip 5555)")
+    _add_authorize_option(made)
+
+
+def _add_authorize_option(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--authorize-s",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="how long to wait for the phone's owner to accept this computer's key (default: 30)",
+    )
 
 
 def wish_of(arguments: argparse.Namespace) -> Wish:
@@ -39,15 +50,15 @@ def wish_of(arguments: argparse.Namespace) -> Wish:
     return Wish(profile=profile, serial=arguments.serial, connect=arguments.connect)
 
 
-def manners() -> Manners:
+def manners_of(arguments: argparse.Namespace) -> Manners:
     """How the commands deal with phones: they say on stderr when the owner has to do something."""
     from android_bench.adb.choose import Manners
 
     def ask(name: str) -> None:
-        wait = f"(waiting {Manners().authorize_s:g} s)"
+        wait = f"(waiting {arguments.authorize_s:g} s)"
         print(f"{name} asks whether this computer may debug it: unlock it and accept {wait}", file=sys.stderr)
 
-    return Manners(ask=ask)
+    return Manners(ask=ask, authorize_s=arguments.authorize_s)
 
 
 def devices(words: Sequence[str]) -> int:
@@ -99,8 +110,8 @@ def devices_parser() -> argparse.ArgumentParser:
     """The options of `tkd-bench devices`."""
     made = parser(f"{PROGRAM} devices", "What --device knows, and what is attached right now.")
     made.add_argument("--connect", metavar="HOST:PORT", help="also look at a phone that listens on the network")
+    _add_authorize_option(made)
     made.add_argument("--json", action="store_true", help="print JSON")
-    made.set_defaults(device=None, serial=None)
     return made
 
 
@@ -121,8 +132,7 @@ def _phone_checks(arguments: argparse.Namespace) -> tuple[list[Check], dict[str,
     from android_bench.adb.examine import examine_phone
 
     wish = wish_of(arguments)
-    phone = find_phone(wish, os.environ, manners())
-    try:
+    with find_phone(wish, os.environ, manners_of(arguments)) as phone:
         checks = examine_phone(phone, wish.profile)
         record = {
             "device": wish.profile.name if wish.profile else "auto",
@@ -131,8 +141,6 @@ def _phone_checks(arguments: argparse.Namespace) -> tuple[list[Check], dict[str,
             "facts": asdict(phone.facts()),
             "state": asdict(phone.state()),
         }
-    finally:
-        phone.close()
     return checks, record
 
 
@@ -142,7 +150,7 @@ def _phone_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from android_bench.attached import look_around
 
     attached = look_around(os.environ)
-    kind = manners()
+    kind = manners_of(arguments)
     reach: list[tuple[str, Any]] = [
         (listed.serial, lambda listed=listed: through_server(listed, os.environ, kind)) for listed in attached.phones
     ]
@@ -168,10 +176,8 @@ def _phone_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 def _fill(row: dict[str, Any], phone: Phone) -> None:
     from android_bench.adb.examine import describe
 
-    try:
+    with phone:
         facts = phone.facts()
-    finally:
-        phone.close()
     row.update(
         transport=phone.transport,
         facts=asdict(facts),

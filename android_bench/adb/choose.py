@@ -132,13 +132,13 @@ def _only_one(wish: Wish, seen: Attached) -> str:
     """The serial of the one phone that can be meant."""
     profile = wish.profile
     fitting = [phone for phone in seen.phones if profile is None or phone.matches(profile)]
-    usable = [phone.serial for phone in fitting if phone.state == _USABLE]
     # Of a phone that no server holds nothing is known before it is opened.
-    usable += [serial for serial in seen.usb_serials if serial not in {phone.serial for phone in seen.phones}]
+    unheld = [serial for serial in seen.usb_serials if serial not in {phone.serial for phone in seen.phones}]
+    usable = [phone.serial for phone in fitting if phone.state == _USABLE] + unheld
     if len(usable) == 1:
         return usable[0]
     if usable:
-        phones = "; ".join([phone.sentence() for phone in fitting] + [s for s in seen.usb_serials if s in usable])
+        phones = "; ".join([phone.sentence() for phone in fitting if phone.state == _USABLE] + unheld)
         raise DeviceError(f"several phones are attached ({phones}); choose one with: --serial {usable[0]}")
     if fitting:
         return fitting[0].serial  # it cannot be used, and the error about it says why

@@ -207,6 +207,12 @@ class Phone(Device):
             found.append("screen off: the phone may doze; keep it on with: adb shell svc power stayon true")
         return tuple(found)
 
+    def __enter__(self) -> Phone:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Hangs up."""
         if self._connection is not None:

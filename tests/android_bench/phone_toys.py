@@ -110,7 +110,7 @@ shift 2
 for f; do p=${{f#$ROOT}}
   if [ ! -e "$f" ]; then echo "grep: $p: No such file or directory" >&2
   elif [ "$(cat "$f")" = "{DENIED}" ]; then echo "grep: $p: Permission denied" >&2
-  else while read -r line; do echo "$p:$line"; done < "$f"; fi
+  else while read -r line || [ -n "$line" ]; do echo "$p:$line"; done < "$f"; fi
 done""",
         )
         for name, text in {
