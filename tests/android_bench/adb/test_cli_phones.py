@@ -66,7 +66,7 @@ def test_what_is_wrong_with_a_phone_is_said_with_what_to_do(toy, capsys):
         "care  CPUs 0-1 of 4 are on",
         "care  taskset is absent: cores cannot be chosen",
         "good  md5sum: pushed files are proved on the phone",
-        "care  thermalservice is absent (it came with Android 10): the battery's temperature stands in for it (25.1 °C)",
+        "care  thermalservice is absent (it came with Android 10): the battery's temperature stands in for it (25.1",
         "good  battery 9 %, 25.1 °C, not plugged in",
         "care  battery at 9 %",
         "care  screen off: the phone may doze",
