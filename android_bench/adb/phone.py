@@ -334,7 +334,9 @@ class Phone(Device):
         try:
             if not (self._twice(send) or self._twice(send)):
                 raise DeviceError(f"{name} arrived damaged on {self.serial}, twice; try another cable or port")
-            self._shell('mv -f "$1/$2" "$1/$3"', folder, part, name)
+            # May be done twice: the second time the file may have its name already.
+            rename = 'if [ -f "$1/$2" ]; then mv -f "$1/$2" "$1/$3"; else [ -f "$1/$3" ]; fi'
+            self._twice(lambda: self._shell(rename, folder, part, name))
         except BaseException:
             with suppress(DeviceError):
                 self._shell('rm -f "$1/$2"; rmdir "$1" 2>/dev/null; exit 0', folder, part)

@@ -133,25 +133,13 @@ def send_file(
         if len(path) > wire.SYNC_PATH_BYTES:
             raise RefusedError(f"the path {remote[:60]}… is longer than {wire.SYNC_PATH_BYTES} bytes")
         stream.write(wire.sync_request(b"SEND", path))
-        batch = bytearray()
-        while True:
-            batch.clear()
-            sent = 0
-            for _ in range(_SEND_AT_ONCE):
-                chunk = source.read(wire.SYNC_CHUNK_BYTES)
-                if not chunk:
-                    break
-                batch += wire.sync_request(b"DATA", len(chunk))
-                batch += chunk
-                sent += len(chunk)
-            if not sent:
+        batch = memoryview(bytearray(_SEND_AT_ONCE * (wire.SYNC_BYTES + wire.SYNC_CHUNK_BYTES)))
+        while not stream.has_input():  # only a refusal comes before the end
+            filled, taken = _fill(batch, source)
+            if not taken:
                 break
-            stream.write(batch)
-            advance(sent)
-            if stream.has_input():  # only a refusal can come before the end
-                break
-        else:
-            raise AssertionError  # the loop ends by its breaks
+            stream.write(batch[:filled])
+            advance(taken)
         if not stream.has_input():
             stream.write(wire.sync_request(b"DONE", modified_s & 0xFFFFFFFF))
         name, length = wire.sync_head(answers.take(wire.SYNC_BYTES))
@@ -161,6 +149,19 @@ def send_file(
             raise DeviceLostError(f"the phone answered a push with {name!r}")
     finally:
         stream.close()
+
+
+def _fill(batch: memoryview, source: BinaryIO) -> tuple[int, int]:
+    """Reads a file's next chunks into `batch`, each after its head; (bytes filled, bytes of the file)."""
+    filled = taken = 0
+    while len(batch) - filled >= wire.SYNC_BYTES + wire.SYNC_CHUNK_BYTES:
+        start = filled + wire.SYNC_BYTES
+        count = source.readinto(batch[start : start + wire.SYNC_CHUNK_BYTES])  # type: ignore[attr-defined]
+        if not count:
+            break
+        batch[filled:start] = wire.sync_request(b"DATA", count)
+        filled, taken = start + count, taken + count
+    return filled, taken
 
 
 def receive_file(connection: Connection, remote: str, take: Callable[[memoryview], object], deadline: Deadline) -> int:

@@ -143,15 +143,32 @@ done""",
         for tool in tools:
             (self.root / "bin" / tool).unlink()
 
-    def settings(self, **changes: object) -> PhoneSettings:
-        """A daemon's settings for this phone."""
+    def android_tools(self) -> Path:
+        """A folder with a phone's own shell and tools, mksh and toybox, where this computer has them."""
+        folder = self.root / "android-bin"
+        if not folder.exists():
+            mksh, toybox = shutil.which("mksh"), shutil.which("toybox")
+            if mksh is None or toybox is None:
+                pytest.skip("mksh or toybox is not installed (Debian: apt-get install mksh toybox)")
+            folder.mkdir()
+            (folder / "sh").symlink_to(mksh)
+            for (
+                tool
+            ) in "cat echo false head kill md5sum mkdir mv printf rm rmdir sha256sum sleep timeout tr true".split():  # noqa: SIM905
+                (folder / tool).symlink_to(toybox)
+        return folder
+
+    def settings(self, *, android: bool = False, **changes: object) -> PhoneSettings:
+        """A daemon's settings for this phone; with `android` its shell and tools are a phone's own."""
+        tools = [str(self.android_tools())] if android else []
+        shell = f"{tools[0]}/sh" if tools else "/bin/sh"
 
         def argv(command: str) -> list[str]:
             for place in ("/data/local/tmp", "/sys/", "/proc/"):
                 command = command.replace(place, f"{self.root}{place}")
-            return ["/bin/sh", "-c", command]
+            return [shell, "-c", command]
 
-        environment = {"PATH": f"{self.root}/bin", "ROOT": str(self.root), "LC_ALL": "C.UTF-8"}
+        environment = {"PATH": ":".join([*tools, f"{self.root}/bin"]), "ROOT": str(self.root), "LC_ALL": "C.UTF-8"}
         made = PhoneSettings(
             shell=ProcessShell(argv, self.root, environment),
             files=self.files,

@@ -31,11 +31,13 @@ def shared_adb(shared_toy) -> Iterator[AdbServer]:
         yield server
 
 
-@pytest.fixture(scope="module", params=["direct", "direct-before-7", "server", "server-before-7"])
+@pytest.fixture(
+    scope="module", params=["direct", "direct-android", "direct-android-before-7", "server", "server-before-7"]
+)
 def phone(request, shared_toy) -> Iterator[Phone]:
     """The same phone over both transports, with today's manners and with those of Android 6."""
     features = frozenset() if request.param.endswith("before-7") else frozenset(("shell_v2", "cmd"))
-    with shared_toy.daemon(features=features) as daemon:
+    with shared_toy.daemon(features=features, android="android" in request.param) as daemon:
         if request.param.startswith("direct"):
             made = shared_toy.phone(daemon.port)
         else:

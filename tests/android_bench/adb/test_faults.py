@@ -99,7 +99,7 @@ def sweep_cuts(toy: ToyPhone, folder: Path, features: frozenset[str], step: int,
                 continue  # this session was shorter than the sound one: output comes in pieces of any size
             # A link that broke once costs at most the command that must not be repeated.
             assert for_good or [outcomes[0], *outcomes[2:]] == ["done"] * 3, (cut_at, outcomes)
-            assert not for_good or outcomes[-1] != "done" or cut_at == total, (cut_at, outcomes)
+            assert not for_good or outcomes[-1] != "done" or cut_at > total - 20, (cut_at, outcomes)
             assert times_run(toy) <= 1, cut_at
             assert outcomes[1] != "done" or times_run(toy) == 1, cut_at
             wait_for_the_phone_to_notice(toy)
