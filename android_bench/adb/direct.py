@@ -13,8 +13,8 @@ from __future__ import annotations
 import select
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from adb_shell.adb_device import AdbDevice
 from adb_shell.exceptions import (
@@ -83,48 +83,41 @@ class DirectConnection(Connection):
 
         self._guard.start(deadline)
         try:
-            self._device.connect(
-                rsa_keys=list(keys),
-                transport_timeout_s=timeout_s,
-                read_timeout_s=timeout_s,
-                auth_timeout_s=authorize_s,
-                auth_callback=owner_is_asked,
-            )
-        except _FAULTS as cause:
-            self.close()
-            if asked:
-                raise RefusedError(
-                    f"{name} does not know this computer's key: unlock it, accept “Allow USB debugging” "
-                    "on its screen (with “always”), and run this again"
-                ) from cause
-            raise self._error(cause, deadline) from cause
-        self._facts = _banner(self._guard.recorded())
+            with self._packets(deadline):
+                self._device.connect(
+                    rsa_keys=list(keys),
+                    transport_timeout_s=timeout_s,
+                    read_timeout_s=timeout_s,
+                    auth_timeout_s=authorize_s,
+                    auth_callback=owner_is_asked,
+                )
+        except DeviceError as cause:
+            if not asked:
+                raise
+            raise RefusedError(
+                f"{name} does not know this computer's key: unlock it, accept “Allow USB debugging” "
+                "on its screen (with “always”), and run this again"
+            ) from cause
+        features = _banner(self._guard.recorded()).get("features", "")
+        self._features = frozenset(features.split(",")) - {""}
 
     @property
     def features(self) -> frozenset[str]:
         """From the phone's greeting; phones before Android 7 name none."""
-        return frozenset(self._facts.get("features", "").split(",")) - {""}
-
-    @property
-    def properties(self) -> Mapping[str, str]:
-        """From the phone's greeting: product, model and device."""
-        return self._facts
+        return self._features
 
     def open(self, service: str, deadline: Deadline) -> Stream:
         """A stream of our own on adb-shell's packets."""
+        request = service.encode("utf-8", "surrogateescape") + b"\0"
+        if len(request) > self.max_data():
+            raise DeviceError(f"a command of {len(request)} bytes; {self._name} takes at most {self.max_data()}")
         self._last_id += 1
         info = _AdbTransactionInfo(self._last_id, None, deadline.left_s(), deadline.left_s(), None)
         self._guard.start(deadline)
-        try:
+        with self._packets(deadline):
             manager = self._device._io_manager
-            manager.send(Packet(wire.OPEN, self._last_id, 0, service.encode("utf-8", "surrogateescape") + b"\0"), info)
+            manager.send(Packet(wire.OPEN, self._last_id, 0, request), info)
             command, info.remote_id, _, _ = manager.read([wire.OKAY, wire.CLSE], info, allow_zeros=True)
-        except _FAULTS as cause:
-            self.close()
-            raise self._error(cause, deadline) from cause
-        except BaseException:  # Ctrl-C in the middle of a packet: what follows would be misread
-            self.close()
-            raise
         if command == wire.CLSE:
             raise RefusedError(f"{self._name} offers no service '{service.partition(':')[0]}'")
         return _DirectStream(self, info, deadline)
@@ -154,33 +147,33 @@ class DirectConnection(Connection):
         """Sends one packet of a stream; none over a broken connection."""
         if self._broken:
             raise DeviceLostError(f"the connection to {self._name} broke before")
-        try:
+        with self._packets(deadline):
             self._device._io_manager.send(packet, info)
-        except _FAULTS as cause:
-            self.close()
-            raise self._error(cause, deadline) from cause
-        except BaseException:  # Ctrl-C in the middle of a packet: what follows would be misread
-            self.close()
-            raise
 
     def receive(self, info: _AdbTransactionInfo, deadline: Deadline) -> tuple[bytes, bytes]:
         """(command, data) of the next packet of a stream."""
         info.read_timeout_s = info.transport_timeout_s = deadline.left_s()
-        try:
+        with self._packets(deadline):
             command, _, _, data = self._device._io_manager.read(
                 [wire.OKAY, wire.WRTE, wire.CLSE], info, allow_zeros=True
             )
-        except _FAULTS as cause:
-            self.close()
-            raise self._error(cause, deadline) from cause
-        except BaseException:  # Ctrl-C in the middle of a packet: what follows would be misread
-            self.close()
-            raise
         return command, data
 
     def max_data(self) -> int:
         """The most that one packet may carry."""
         return int(min(max(self._device._maxdata, wire.LEAST_MAX_DATA), wire.MAX_DATA))
+
+    @contextmanager
+    def _packets(self, deadline: Deadline) -> Iterator[None]:
+        """Packets pass whole within this block, or the connection is given up: what follows would be misread."""
+        try:
+            yield
+        except _FAULTS as cause:
+            self.close()
+            raise self._error(cause, deadline) from cause
+        except BaseException:  # Ctrl-C
+            self.close()
+            raise
 
     def _error(self, cause: Exception, deadline: Deadline) -> DeviceError:
         if isinstance(cause, DeviceError):

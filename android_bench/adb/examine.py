@@ -12,7 +12,6 @@ from android_bench.adb.phone import FOLDER, Phone
 from android_bench.adb.readings import PhoneFacts
 from android_bench.adb.texts import CpuCluster
 from android_bench.doctor import Check
-from android_bench.errors import DeviceError
 from android_bench.profiles import DeviceProfile
 from android_bench.records import DeviceState
 
@@ -144,11 +143,6 @@ def _denied(facts: PhoneFacts, state: DeviceState) -> Iterator[Check]:
             f"denied: {', '.join(places[:_SHOWN_PLACES])}{more}; a stock phone keeps these to itself, "
             "and results say so"
         )
-
-
-def failed(error: DeviceError) -> Check:
-    """The check of a phone that could not be examined."""
-    return Check(verdict="no", sentence=str(error))
 
 
 def _good(sentence: str) -> Check:

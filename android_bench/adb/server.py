@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 
 from android_bench.adb.streams import Connection, Deadline, Stream
@@ -38,11 +37,6 @@ class ServerConnection(Connection):
     def features(self) -> frozenset[str]:
         """As the server tells them."""
         return self._features
-
-    @property
-    def properties(self) -> Mapping[str, str]:
-        """The server keeps the phone's greeting to itself."""
-        return {}
 
     def open(self, service: str, deadline: Deadline) -> Stream:
         """A connection to the server that it has switched to the phone, and then to the service."""
@@ -152,7 +146,8 @@ def _request(connection: socket.socket, request: str, address: tuple[str, int], 
     except ValueError:
         length = 0
     reason = _exactly(connection, length, address, deadline).decode("utf-8", "replace")
-    raise RefusedError(f"the adb server refused '{request.partition(':')[0]}': {reason}")
+    what = request if request.startswith("host") else f"{request.partition(':')[0]}:"
+    raise RefusedError(f"the adb server refused {what} {reason}")
 
 
 def _exactly(connection: socket.socket, count: int, address: tuple[str, int], deadline: Deadline) -> bytes:

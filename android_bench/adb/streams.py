@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 
 from android_bench.adb.wire import Buffer
 from android_bench.errors import DeviceLostError, DeviceTimeoutError
@@ -77,11 +76,6 @@ class Connection(ABC):
     @abstractmethod
     def features(self) -> frozenset[str]:
         """What the phone can do, such as `shell_v2`."""
-
-    @property
-    @abstractmethod
-    def properties(self) -> Mapping[str, str]:
-        """What it said of itself in its greeting, such as `ro.product.model`; may be empty."""
 
     @abstractmethod
     def open(self, service: str, deadline: Deadline) -> Stream:

@@ -21,7 +21,6 @@ _ABSENT = re.compile(
 _DEGREES = frozenset((-1, 0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14))
 _PLUGS = {"AC powered": "ac", "USB powered": "usb", "Wireless powered": "wireless", "Dock powered": "dock"}
 _THROTTLING = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
-_ADDRESS_SIZE = {"arm64-v8a": 64, "x86_64": 64, "armeabi-v7a": 32, "armeabi": 32, "x86": 32}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,11 +232,6 @@ def cpu_hardware(text: str) -> str:
     """The chip's name in /proc/cpuinfo; empty on kernels that no longer tell it."""
     match = re.search(r"^Hardware\s*:\s*(.+)$", text.replace("\r", ""), flags=re.MULTILINE)
     return match[1].strip() if match else ""
-
-
-def address_bits(abi: str) -> int | None:
-    """64 or 32; None for an ABI that nobody knows."""
-    return _ADDRESS_SIZE.get(abi)
 
 
 def _temperatures(text: str) -> dict[str, float]:

@@ -141,6 +141,15 @@ def test_names_that_no_phone_should_see_are_refused(phone, tmp_path, name):
         phone.push(tmp_path / name)
 
 
+def test_a_command_that_is_too_long_for_the_phone_is_refused_before_it_is_sent(toy):
+    with toy.daemon(max_data=4096) as daemon:  # as phones before Android 7
+        phone = toy.phone(daemon.port)
+
+        with pytest.raises(DeviceError, match=r"a command of \d+ bytes; 127\.0\.0\.1:\d+ takes at most 4096"):
+            phone.run(("echo", "x" * 4096), 10)
+        assert phone.run(("echo", "x" * 3000), 10).stdout == "x" * 3000 + "\n"
+
+
 def test_a_program_stays_executable(phone, tmp_path):
     program = tmp_path / "runner"
     program.write_text("#!/bin/sh\necho ran with $1\n")
