@@ -7,16 +7,17 @@ and the kernel's list of USB interfaces. Parsers are pure. `android_bench.cli` t
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from android_bench.adb.server import ask
+from android_bench.adb.streams import Deadline
+from android_bench.errors import DeviceError, DeviceTimeoutError
 from android_bench.profiles import DeviceProfile
 
 _DEFAULT_PORT = 5037
 _TIMEOUT_S = 1.0
-_LARGEST_ANSWER_BYTES = 1 << 16
 # An ADB interface on USB: vendor-specific class, subclass and protocol (AOSP, adb/adb.h).
 _ADB_INTERFACE = ("ff", "42", "01")
 _ADVICE_OF_STATE = {
@@ -166,33 +167,14 @@ def _usb_folders(root: Path) -> list[Path]:
 
 
 def _ask_server(address: tuple[str, int]) -> tuple[str, tuple[AttachedPhone, ...]]:
-    request = b"host:devices-l"
     try:
-        with socket.create_connection(address, timeout=_TIMEOUT_S) as connection:
-            connection.settimeout(_TIMEOUT_S)
-            connection.sendall(f"{len(request):04x}".encode() + request)
-            status = _exactly(connection, 4)
-            length = int(_exactly(connection, 4), 16)
-            text = _exactly(connection, min(length, _LARGEST_ANSWER_BYTES)).decode("utf-8", "replace")
-    except TimeoutError:
+        text = ask(address, "host:devices-l", Deadline(_TIMEOUT_S, "asking the adb server"))
+    except DeviceTimeoutError:
         return f"no answer within {_TIMEOUT_S:g} s", ()
-    except ConnectionRefusedError:
-        return "connection refused", ()
-    except (OSError, ValueError) as error:
-        return f"{error}" or type(error).__name__, ()
-    if status != b"OKAY":
-        return f"it answered {status.decode('latin-1')}: {text}", ()
+    except DeviceError as error:
+        refused = isinstance(error.__cause__, ConnectionRefusedError)
+        return "connection refused" if refused else str(error), ()
     return "answered", tuple(parse_devices(text))
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
-    received = b""
-    while len(received) < count:
-        part = connection.recv(count - len(received))
-        if not part:
-            raise ConnectionError("it hung up in the middle of its answer")
-        received += part
-    return received
 
 
 def _word(path: Path) -> str:

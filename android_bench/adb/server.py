@@ -146,8 +146,8 @@ def _request(connection: socket.socket, request: str, address: tuple[str, int], 
     except ValueError:
         length = 0
     reason = _exactly(connection, length, address, deadline).decode("utf-8", "replace")
-    what = request if request.startswith("host") else f"{request.partition(':')[0]}:"
-    raise RefusedError(f"the adb server refused {what} {reason}")
+    what = request if request.startswith("host") else request.partition(":")[0]
+    raise RefusedError(f"the adb server refused {what}: {reason}")
 
 
 def _exactly(connection: socket.socket, count: int, address: tuple[str, int], deadline: Deadline) -> bytes:
