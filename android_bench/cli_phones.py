@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from android_bench.adb.choose import Manners, Wish
     from android_bench.adb.phone import Phone
     from android_bench.doctor import Check
+    from android_bench.profiles import DeviceProfile
 
 PROGRAM = "tkd-bench"
 
@@ -79,8 +80,9 @@ def devices(words: Sequence[str]) -> int:
         if profile.transport == "local":
             state = "ready"
         else:
-            here = [phone for phone in attached.phones if phone.matches(profile)]
-            state = here[0].sentence() if here else "not attached"
+            here = [phone.sentence() for phone in attached.phones if phone.matches(profile)]
+            here += [f"{row['serial']}: reached" for row in rows if row["facts"] and _is_of(profile, row["facts"])]
+            state = here[0] if here else "not attached"
         print(f"{profile.name:<8} {profile.title:<16} {state}")
     for row in rows:
         print(f"\n{row['serial']}: {row['error'] or row['sentence']}")
@@ -125,6 +127,10 @@ def doctor_parser() -> argparse.ArgumentParser:
     add_phone_options(made)
     made.add_argument("--json", action="store_true", help="print JSON")
     return made
+
+
+def _is_of(profile: DeviceProfile, facts: Mapping[str, Any]) -> bool:
+    return profile.is_of(facts["model"], facts["device"])
 
 
 def _phone_checks(arguments: argparse.Namespace) -> tuple[list[Check], dict[str, Any]]:

@@ -8,6 +8,7 @@
     services  commands and files over a stream
     texts     what a phone prints, parsed
     phone     all of it as a `Device`
+    lock      one process at a time on a phone
     choose    which phone, which transport
 
 Each knows only those above it, and `direct` and `server` not each other.

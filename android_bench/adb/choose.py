@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_bench.adb.keys import user_keys
+from android_bench.adb.lock import take_phone
 from android_bench.adb.phone import Advance, Phone
 from android_bench.adb.server import ServerConnection
 from android_bench.adb.streams import Connection
@@ -68,7 +69,8 @@ def find_phone(
 
     Raises:
         BenchError: the wish cannot be understood.
-        DeviceError: there is none, there are several, it cannot be used, or it is another phone.
+        DeviceError: there is none, there are several, it cannot be used, another process has it, or it is another
+            phone than the profile's.
     """
     manners = manners or Manners()
     seen = attached or look_around(environment)
@@ -79,7 +81,7 @@ def find_phone(
             if not wish.profile.is_of(facts.model, facts.device):
                 raise DeviceError(
                     f"{phone.serial} is {facts.model} ({facts.device}), expected {wish.profile.name}: "
-                    f"{wish.profile.model} ({wish.profile.device}); measure it as it is with: --device auto"
+                    f"{wish.profile.model} ({wish.profile.device}); take it as it is with: --device auto"
                 )
     except BaseException:
         phone.close()
@@ -91,7 +93,7 @@ def through_server(listed: AttachedPhone, environment: Mapping[str, str], manner
     """A phone that an adb server lists.
 
     Raises:
-        DeviceError: the server cannot use it; the message says what to do.
+        DeviceError: the server cannot use it, or another process has it; the message says what to do.
     """
     if listed.state != _USABLE:
         raise DeviceError(f"the adb server cannot use {listed.sentence()}")
@@ -101,7 +103,14 @@ def through_server(listed: AttachedPhone, environment: Mapping[str, str], manner
     def connect(timeout_s: float) -> Connection:
         return ServerConnection(address, listed.serial, timeout_s)
 
-    return Phone(listed.serial, connect, f"adb server {address[0]}:{address[1]}", advance=manners.advance)
+    transport = f"adb server {address[0]}:{address[1]}"
+    return Phone(
+        listed.serial,
+        connect,
+        transport,
+        advance=manners.advance,
+        let_go=take_phone(listed.serial, environment),
+    )
 
 
 def _reach(wish: Wish, environment: Mapping[str, str], manners: Manners, seen: Attached) -> Phone:
@@ -157,7 +166,7 @@ def _tcp(host: str, port: int, environment: Mapping[str, str], manners: Manners)
         transport = direct.tcp_transport(host, port)
         return direct.DirectConnection(transport, name, keys, timeout_s, manners.authorize_s, manners.ask)
 
-    return Phone(name, connect, "TCP", advance=manners.advance)
+    return Phone(name, connect, "TCP", advance=manners.advance, let_go=take_phone(name, environment))
 
 
 def _usb(serial: str, environment: Mapping[str, str], manners: Manners) -> Phone:
@@ -169,7 +178,7 @@ def _usb(serial: str, environment: Mapping[str, str], manners: Manners) -> Phone
         transport = direct.usb_transport(serial)
         return direct.DirectConnection(transport, serial, keys, timeout_s, manners.authorize_s, manners.ask)
 
-    return Phone(serial, connect, "USB", advance=manners.advance)
+    return Phone(serial, connect, "USB", advance=manners.advance, let_go=take_phone(serial, environment))
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -47,6 +47,7 @@ class Phone(Device):
         runner: the command that starts the runner on it.
         advance: told (file name, bytes just sent, bytes in all) while a file is pushed.
         folder: the one folder that is ours.
+        let_go: called once when the phone is closed.
         stall_s: how long a transfer may stand still.
         read_s: how long the phone may take to say what it is and how it is.
     """
@@ -59,12 +60,14 @@ class Phone(Device):
         runner: tuple[str, ...] = (),
         advance: Advance = lambda _name, _bytes, _total: None,
         folder: str = FOLDER,
+        let_go: Callable[[], None] = lambda: None,
         stall_s: float = _STALL_S,
         read_s: float = _READ_S,
     ) -> None:
         self.serial, self.transport = serial, transport
         self._connect, self._runner, self._advance = connect, runner, advance
         self._folder, self._stall_s, self._read_s = folder, stall_s, read_s
+        self._let_go = let_go
         self._connection: Connection | None = None
         self._turn = threading.RLock()
         self._facts: PhoneFacts | None = None
@@ -214,7 +217,12 @@ class Phone(Device):
         self.close()
 
     def close(self) -> None:
-        """Hangs up."""
+        """Hangs up, and lets the phone go."""
+        self._hang_up()
+        let_go, self._let_go = self._let_go, lambda: None
+        let_go()
+
+    def _hang_up(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -236,7 +244,7 @@ class Phone(Device):
         """The connection, made again if it was lost; nothing has been sent over it yet."""
         if self._connection is not None and self._connection.is_alive():
             return self._connection
-        self.close()
+        self._hang_up()
         self._there.clear()  # the phone may have been restarted, or be another one
         self._connection = self._connect(min(_CONNECT_S, deadline.left_s()))
         self.connections += 1
@@ -247,12 +255,12 @@ class Phone(Device):
         try:
             return work()
         except DeviceLostError:
-            self.close()
+            self._hang_up()
             return work()
 
     def _end(self, running: Running) -> bool:
         """Ends a command that was given up, with all that it started; whether that worked."""
-        self.close()  # what is still on its way for the old command must not be taken for an answer
+        self._hang_up()  # what is still on its way for the old command must not be taken for an answer
         if running.pid is None:
             return False
         script = f"kill -9 -{running.pid} 2>/dev/null || kill -9 {running.pid}"
@@ -260,7 +268,7 @@ class Phone(Device):
         try:
             code, _, _ = run_command(self._connected(deadline), shlex.join(("sh", "-c", script)), deadline)
         except DeviceError:
-            self.close()
+            self._hang_up()
             return False
         return code == 0
 

@@ -1,11 +1,19 @@
 """A scratch phone for every test of the transports, reached both ways."""
 
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from android_bench.adb.phone import Phone
 from tests.android_bench.phone_toys import AdbServer, ToyPhone, adb_server
+
+
+@pytest.fixture(autouse=True)
+def locks_of_our_own(tmp_path, monkeypatch):
+    """Locks of phones lie where no other process looks for them."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """Which phone is taken, and which way to it."""
 
+import os
+
 import pytest
 
 from android_bench.adb.choose import Manners, Wish, find_phone, parse_address
+from android_bench.adb.lock import take_phone
 from android_bench.attached import Attached, AttachedPhone
 from android_bench.errors import BenchError, DeviceError
 from android_bench.profiles import load_profile
@@ -63,7 +66,7 @@ def test_another_phone_than_the_one_that_was_meant_is_refused(toy):
 
     assert str(caught.value) == (
         f"127.0.0.1:{daemon.port} is Pixel 2 (walleye), expected pixel1: Pixel (sailfish); "
-        "measure it as it is with: --device auto"
+        "take it as it is with: --device auto"
     )
 
 
@@ -110,10 +113,50 @@ def test_a_phone_on_usb_needs_libusb(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "usb1", None)
     monkeypatch.delitem(sys.modules, "adb_shell.transport.usb_transport", raising=False)
-    phone = find_phone(Wish(serial="USB1"), NOBODY, Manners(home=tmp_path), seen(usb=("USB1",)))
+    found = find_phone(Wish(serial="USB1"), NOBODY, Manners(home=tmp_path), seen(usb=("USB1",)))
+    wanted = pytest.raises(DeviceError, match=r"through a running adb server \(adb start-server\) or through libusb")
 
-    with pytest.raises(DeviceError, match=r"through a running adb server \(adb start-server\) or through libusb"):
+    with found as phone, wanted:
         phone.facts()
+
+
+def test_a_phone_is_one_processs_at_a_time(toy, tmp_path):
+    environment = {**NOBODY, "XDG_RUNTIME_DIR": str(tmp_path)}
+    with toy.daemon() as daemon:
+        wish = Wish(connect=f"127.0.0.1:{daemon.port}")
+        with find_phone(wish, environment, Manners(home=toy.home)) as phone:
+            with pytest.raises(DeviceError) as caught:
+                find_phone(wish, environment, Manners(home=toy.home))
+            assert phone.facts().model == "Pixel"
+        with find_phone(wish, environment, Manners(home=toy.home)) as phone:
+            assert phone.facts().model == "Pixel"
+
+    assert str(caught.value) == (
+        f"127.0.0.1:{daemon.port} is in use by another tkd-bench (process {os.getpid()}); wait for its end, "
+        "or take another phone with --serial"
+    )
+
+
+def test_a_refused_phone_is_let_go(toy, tmp_path):
+    environment = {**NOBODY, "XDG_RUNTIME_DIR": str(tmp_path)}
+    with toy.daemon() as daemon:
+        for _ in range(2):
+            with pytest.raises(DeviceError, match=r"expected mi5: MI 5 \(gemini\)"):
+                find_phone(
+                    Wish(profile=load_profile("mi5"), connect=f"127.0.0.1:{daemon.port}"),
+                    environment,
+                    Manners(home=toy.home),
+                )
+
+
+def test_locks_lie_in_a_folder_of_ours_only(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"tkd-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(DeviceError, match="belongs to somebody else"):
+        take_phone("A", {"XDG_RUNTIME_DIR": str(tmp_path)})
+    with pytest.raises(DeviceError, match=r"cannot make .*none.* for the locks of phones: No such file"):
+        take_phone("A", {"XDG_RUNTIME_DIR": str(tmp_path / "none")})
 
 
 def test_two_names_for_one_phone_are_one_too_many():

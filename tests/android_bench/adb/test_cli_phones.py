@@ -152,7 +152,9 @@ def test_devices_asks_each_phone_who_it_is(toy, capsys, monkeypatch):
 def test_devices_looks_at_a_phone_on_the_network(toy, capsys):
     with toy.daemon() as daemon:
         assert main(["devices", "--connect", f"127.0.0.1:{daemon.port}"]) == 0
-    assert "Pixel (sailfish), Android 10, arm64-v8a" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Pixel (sailfish), Android 10, arm64-v8a" in out
+    assert f"pixel1   Google Pixel 1   127.0.0.1:{daemon.port}: reached" in out
 
     assert main(["devices", "--connect", f"127.0.0.1:{daemon.port}"]) == 0
     assert f"127.0.0.1:{daemon.port}: nothing listens at" in capsys.readouterr().out

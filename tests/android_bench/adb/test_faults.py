@@ -132,8 +132,11 @@ def test_a_link_that_breaks(toy, tmp_path, features, for_good):
 @pytest.mark.slow
 @pytest.mark.parametrize("features", [NEW, OLD], ids=["shell_v2", "before-7"])
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for-good"])
-def test_a_link_that_breaks_at_every_message(toy, tmp_path, features, for_good):
-    assert sweep_cuts(toy, tmp_path, features, 1, for_good) > 50
+def test_a_link_that_breaks_at_every_message(toy, tmp_path, features, for_good, record_property):
+    points = sweep_cuts(toy, tmp_path, features, 1, for_good)
+
+    record_property("fault points", points)
+    assert points > 50
 
 
 def sweep_stalls(toy: ToyPhone, folder: Path, step: int) -> int:
@@ -156,8 +159,11 @@ def sweep_stalls(toy: ToyPhone, folder: Path, step: int) -> int:
 
 
 @pytest.mark.slow
-def test_a_link_that_stalls_at_every_message(toy, tmp_path):
-    assert sweep_stalls(toy, tmp_path, 1) > 50
+def test_a_link_that_stalls_at_every_message(toy, tmp_path, record_property):
+    points = sweep_stalls(toy, tmp_path, 1)
+
+    record_property("fault points", points)
+    assert points > 50
 
 
 def test_a_link_that_stalls(toy, tmp_path):
@@ -381,8 +387,11 @@ def test_an_adb_server_that_hangs_up(toy, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_adb_server_that_hangs_up_at_every_piece(toy, tmp_path):
-    assert sweep_server(toy, tmp_path, 1) > 50
+def test_an_adb_server_that_hangs_up_at_every_piece(toy, tmp_path, record_property):
+    points = sweep_server(toy, tmp_path, 1)
+
+    record_property("fault points", points)
+    assert points > 50
 
 
 def test_the_link_forwards_what_it_gets(toy):

@@ -1,10 +1,11 @@
 """The daemon against clients that break the protocol, packet by packet."""
 
+import random
 import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -190,6 +191,25 @@ def test_garbage_is_cut_off_at_once_and_harms_nobody_else(toy, garbage):
             assert raw.receive() is None
 
         assert toy.phone(daemon.port).run(("echo", "alive"), 10).stdout == "alive\n"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_packets_of_a_known_client_harm_nobody(toy, seed):
+    draw = random.Random(seed)
+    with toy.daemon() as daemon:
+        for _ in range(25):
+            raw = RawClient(daemon.port, toy)
+            raw.greet()
+            stream = raw.open(draw.choice(["sync:", "exec:cat", "shell,v2,raw:cat"]))
+            with raw.socket, suppress(OSError):
+                for _ in range(draw.randrange(1, 6)):
+                    command = draw.choice(sorted(wire.COMMANDS))
+                    data = draw.randbytes(draw.choice([0, 1, 8, 100, 5000]))
+                    raw.send(command, draw.choice([0, 1, 2]), draw.choice([0, stream, stream + 1]), data)
+                raw.socket.sendall(draw.randbytes(draw.choice([0, 10, 24, 100])))
+
+        assert toy.phone(daemon.port).run(("echo", "alive"), 10).stdout == "alive\n"
+    assert [path.name for path in (toy.root / "data/local/tmp").iterdir()] == []
 
 
 def test_a_packet_longer_than_agreed_is_cut_off(toy):
