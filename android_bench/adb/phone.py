@@ -32,6 +32,7 @@ _STALL_S = 20.0  # a transfer ends when nothing moved for so long
 _CONNECT_S = 10.0
 _END_S = 5.0  # for ending what took too long
 _LOW_BATTERY_PERCENT = 25
+_SHOWN = 60  # letters of a command in an error
 
 Advance = Callable[[str, int, int], None]
 _T = TypeVar("_T")
@@ -91,9 +92,12 @@ class Phone(Device):
             DeviceLostError: the connection broke; the command may or may not have run.
             DeviceError: the phone cannot be reached.
         """
-        shown = " ".join(command[:3]) + (" …" if len(command) > 3 else "")
+        words = " ".join(" ".join(command).split())
+        return self._run(command, timeout_s, repr(words if len(words) <= _SHOWN else f"{words[:_SHOWN]}…"))
+
+    def _run(self, command: Sequence[str], timeout_s: float, shown: str) -> CommandResult:
         with self._my_turn(timeout_s):
-            deadline = Deadline(timeout_s, f"{shown!r} on {self.serial}")
+            deadline = Deadline(timeout_s, f"{shown} on {self.serial}")
             connection = self._connected(deadline)
             running = Running()
             started = time.monotonic()
@@ -105,7 +109,7 @@ class Phone(Device):
             except DeviceLostError as cause:
                 self._end(running)
                 raise DeviceLostError(
-                    f"{cause}; {shown!r} may or may not have run on {self.serial}, and was not repeated"
+                    f"{cause}; {shown} may or may not have run on {self.serial}, and was not repeated"
                 ) from cause
             except BaseException:  # Ctrl-C too: nothing that was started here outlives this call
                 self._end(running)
@@ -167,13 +171,13 @@ class Phone(Device):
     def facts(self) -> PhoneFacts:
         """What does not change on it; asked once."""
         if self._facts is None:
-            result = self._read(FACTS_SCRIPT)
+            result = self._read("asking what it is", FACTS_SCRIPT)
             self._facts = facts_from(result.stdout, result.stderr)
         return self._facts
 
     def state(self) -> DeviceState:
         """Battery, temperatures, clocks, screen and load, as far as the phone tells."""
-        result = self._read(STATE_SCRIPT)
+        result = self._read("asking how it is", STATE_SCRIPT)
         return state_from(result.stdout, result.stderr, utc_now())
 
     def context(self) -> DeviceContext:
@@ -227,8 +231,8 @@ class Phone(Device):
             self._connection.close()
             self._connection = None
 
-    def _read(self, script: str) -> CommandResult:
-        return self._twice(lambda: self.run(("sh", "-c", script), self._read_s))
+    def _read(self, doing: str, script: str) -> CommandResult:
+        return self._twice(lambda: self._run(("sh", "-c", script), self._read_s, doing))
 
     @contextmanager
     def _my_turn(self, timeout_s: float) -> Iterator[None]:
@@ -272,16 +276,16 @@ class Phone(Device):
             return False
         return code == 0
 
-    def _shell(self, script: str, *words: str, more_s: float = 0.0) -> str:
+    def _shell(self, doing: str, script: str, *words: str, more_s: float = 0.0) -> str:
         """What a script of ours printed, within the time of a stall and `more_s`.
 
         Raises:
             DeviceError: it failed; the message is what it said.
         """
-        result = self.run(("sh", "-c", script, "sh", *words), self._stall_s + more_s)
+        result = self._run(("sh", "-c", script, "sh", *words), self._stall_s + more_s, doing)
         if result.exit_code != 0:
             said = result.stderr.strip() or f"exit code {result.exit_code}"
-            raise DeviceError(f"{self.serial}: {said}")
+            raise DeviceError(f"{doing} on {self.serial} failed: {said}")
         return result.stdout
 
     def _local(self, path: Path) -> _Local:
@@ -299,7 +303,7 @@ class Phone(Device):
     def _same(self, folder: str, wanted: Mapping[str, _Local]) -> set[str]:
         """The names in `folder` that hold what they should; what an earlier call left unfinished is removed."""
         if not self._cleared:
-            self._shell(f"rm -f {shlex.quote(self._folder)}/*/*.part")
+            self._shell("clearing up", f"rm -f {shlex.quote(self._folder)}/*/*.part")
             self._cleared = True
         return {name for name, local in wanted.items() if self._holds(folder, name, local)}
 
@@ -308,7 +312,9 @@ class Phone(Device):
         path = f"{folder}/{name}"
         tool = self._hash_tool()
         script = 'if [ -f "$1" ]; then ' + (f'{tool} < "$1"' if tool else "echo there") + "; else echo none; fi"
-        seen = (self._shell(script, path, more_s=local.size / _HASHED_BYTES_PER_S).split() or [""])[0]
+        seen = (self._shell(f"hashing {name}", script, path, more_s=local.size / _HASHED_BYTES_PER_S).split() or [""])[
+            0
+        ]
         if seen != "there":
             return seen == (local.md5() if tool == "md5sum" else local.sha256)
         back = hashlib.sha256()
@@ -326,7 +332,7 @@ class Phone(Device):
         part = f"{name}.part"
 
         def send() -> bool:
-            self._shell('mkdir -p "$1"', folder)
+            self._shell("making a folder", 'mkdir -p "$1"', folder)
             deadline = Deadline(self._stall_s, f"the next part of {name} to {self.serial}")
 
             def moved(count: int) -> None:
@@ -344,10 +350,10 @@ class Phone(Device):
                 raise DeviceError(f"{name} arrived damaged on {self.serial}, twice; try another cable or port")
             # May be done twice: the second time the file may have its name already.
             rename = 'if [ -f "$1/$2" ]; then mv -f "$1/$2" "$1/$3"; else [ -f "$1/$3" ]; fi'
-            self._twice(lambda: self._shell(rename, folder, part, name))
+            self._twice(lambda: self._shell(f"renaming {part}", rename, folder, part, name))
         except BaseException:
             with suppress(DeviceError):
-                self._shell('rm -f "$1/$2"; rmdir "$1" 2>/dev/null; exit 0', folder, part)
+                self._shell("clearing up", 'rm -f "$1/$2"; rmdir "$1" 2>/dev/null; exit 0', folder, part)
             raise
 
 

@@ -1,12 +1,14 @@
 """What phones print, with all their oddities: recorded shapes of Android 6 to 14."""
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from android_bench.adb import texts
+from android_bench.adb import texts, wire
 from android_bench.adb.direct import parse_banner
-from android_bench.adb.readings import facts_from, state_from
+from android_bench.adb.readings import FACTS_SCRIPT, STATE_SCRIPT, facts_from, state_from
 from android_bench.adb.texts import Battery, CpuCluster, Thermal
 
 # Mi 5, Android 6: line ends of a terminal, and lines of the maker's own that look like ours.
@@ -232,6 +234,11 @@ def test_a_phone_that_says_nothing_has_a_state_all_the_same():
 
     assert {state.battery_percent, state.screen, state.thermal_status, state.load_1min} == {"absent"}
     assert (state.frequency_khz, state.temperature_c) == ({}, {})
+
+
+@pytest.mark.parametrize("script", [FACTS_SCRIPT, STATE_SCRIPT])
+def test_what_phones_are_asked_fits_into_the_packets_of_the_oldest(script):
+    assert len(shlex.join(("sh", "-c", script)).encode()) < wire.LEAST_MAX_DATA - 300  # the marks around it
 
 
 def test_what_is_denied_is_kept_by_name_and_in_order():
