@@ -20,7 +20,7 @@ from android_bench.adb.readings import FACTS_SCRIPT, STATE_SCRIPT, PhoneFacts, f
 from android_bench.adb.services import Running, receive_file, run_command, send_file
 from android_bench.adb.streams import Connection, Deadline
 from android_bench.device import CommandResult, Device, utc_now
-from android_bench.errors import DeviceError, DeviceLostError, DeviceTimeoutError
+from android_bench.errors import DeviceError, DeviceLostError, DeviceTimeoutError, RefusedError
 from android_bench.records import DeviceContext, DeviceState
 from converters.files import whole_file
 
@@ -30,8 +30,11 @@ _HASHED_BYTES_PER_S = 10e6  # a slow phone does ten times as much
 _TURN_S = 60.0  # how long a push or a pull waits for another command
 _STALL_S = 20.0  # a transfer ends when nothing moved for so long
 _CONNECT_S = 10.0
+_PATIENCE_S = 4.0  # a cable that is touched, or a radio that nods off
 _END_S = 5.0  # for ending what took too long
 _LOW_BATTERY_PERCENT = 25
+_SILENT = ("absent", "denied", "unclear")
+_PAUSE_S = 0.2  # between tries to reach a phone again
 _SHOWN = 60  # letters of a command in an error
 
 Advance = Callable[[str, int, int], None]
@@ -51,6 +54,7 @@ class Phone(Device):
         let_go: called once when the phone is closed.
         stall_s: how long a transfer may stand still.
         read_s: how long the phone may take to say what it is and how it is.
+        patience_s: how long a phone that was there and has gone may take to come back.
     """
 
     def __init__(
@@ -64,10 +68,11 @@ class Phone(Device):
         let_go: Callable[[], None] = lambda: None,
         stall_s: float = _STALL_S,
         read_s: float = _READ_S,
+        patience_s: float = _PATIENCE_S,
     ) -> None:
         self.serial, self.transport = serial, transport
         self._connect, self._runner, self._advance = connect, runner, advance
-        self._folder, self._stall_s, self._read_s = folder, stall_s, read_s
+        self._folder, self._stall_s, self._read_s, self._patience_s = folder, stall_s, read_s, patience_s
         self._let_go = let_go
         self._connection: Connection | None = None
         self._turn = threading.RLock()
@@ -205,9 +210,11 @@ class Phone(Device):
         found = []
         if isinstance(state.battery_percent, int) and state.battery_percent < _LOW_BATTERY_PERCENT:
             found.append(f"battery at {state.battery_percent} %: a phone may save power; charge it to 25 % or more")
-        if state.thermal_status not in ("none", "absent", "denied", "unclear"):
+        if str(state.thermal_status).endswith("(set by hand)"):
+            found.append("the thermal status was set by hand: undo it with: adb shell cmd thermalservice reset")
+        elif state.thermal_status not in ("none", *_SILENT):
             found.append(f"thermal status {state.thermal_status}: it is throttling; let it cool down")
-        moving = sorted({str(name) for name in state.governor.values()} - {"performance", "userspace", "denied"})
+        moving = sorted({str(name) for name in state.governor.values()} - {"performance", "userspace", *_SILENT})
         if moving:
             found.append(f"clock governor {', '.join(moving)}: clocks move with the load, as on any stock phone")
         if state.screen == "off":
@@ -250,7 +257,16 @@ class Phone(Device):
             return self._connection
         self._hang_up()
         self._there.clear()  # the phone may have been restarted, or be another one
-        self._connection = self._connect(min(_CONNECT_S, deadline.left_s()))
+        patience = time.monotonic() + (self._patience_s if self.connections else 0.0)
+        while self._connection is None:
+            try:
+                self._connection = self._connect(min(_CONNECT_S, deadline.left_s()))
+            except RefusedError:
+                raise
+            except DeviceError:
+                if time.monotonic() >= patience:
+                    raise
+                time.sleep(_PAUSE_S)
         self.connections += 1
         return self._connection
 

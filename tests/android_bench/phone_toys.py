@@ -178,9 +178,9 @@ done""",
         return replace(made, **changes)
 
     @contextmanager
-    def daemon(self, **changes: object) -> Iterator[RunningDaemon]:
+    def daemon(self, *, port: int = 0, **changes: object) -> Iterator[RunningDaemon]:
         """The phone, switched on."""
-        with running(self.settings(**changes)) as daemon:
+        with running(self.settings(**changes), port) as daemon:
             yield daemon
 
     def direct(self, port: int, **options: float) -> DirectConnection:
@@ -188,13 +188,13 @@ done""",
         return DirectConnection(tcp_transport("127.0.0.1", port), f"127.0.0.1:{port}", self.keys, **options)
 
     def phone(self, port: int, timeout_s: float = 10.0, stall_s: float = 20.0, **options: object) -> Phone:
-        """The phone as a `Device`, straight over TCP; hung up by `hang_up`."""
+        """The phone as a `Device`, straight over TCP, without patience; hung up by `hang_up`."""
         made = Phone(
             f"127.0.0.1:{port}",
             lambda limit_s: self.direct(port, timeout_s=min(limit_s, timeout_s), authorize_s=timeout_s),
             "TCP",
             stall_s=stall_s,
-            **options,
+            **{"patience_s": 0.0, **options},
         )
         self._phones.append(made)
         return made

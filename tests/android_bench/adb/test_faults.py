@@ -265,6 +265,25 @@ def test_a_phone_that_was_restarted_between_commands_is_found_again(toy, tmp_pat
         assert phone.connections == 2
 
 
+def test_a_phone_that_comes_back_in_a_moment_is_waited_for(toy):
+    with toy.daemon() as daemon:
+        phone = toy.phone(daemon.port, patience_s=20.0)
+        phone.facts()
+    came_back = threading.Event()
+
+    def come_back() -> None:
+        with toy.daemon(port=daemon.port):
+            came_back.wait(30)
+
+    returning = threading.Timer(0.6, come_back)
+    returning.start()
+    state = phone.state()
+    came_back.set()
+    returning.join()
+
+    assert state.battery_percent == 87
+
+
 @pytest.mark.parametrize("features", [NEW, OLD], ids=["shell_v2", "before-7"])
 def test_a_full_disk_is_named_and_nothing_is_left(toy, tmp_path, features):
     local = tmp_path / "large.bin"
