@@ -30,7 +30,10 @@ class ServerConnection(Connection):
     def __init__(self, address: tuple[str, int], serial: str, timeout_s: float = 10.0) -> None:
         self._address, self._serial, self._closed = address, serial, False
         deadline = Deadline(timeout_s, f"asking the adb server about {serial}")
-        answer = ask(address, f"host-serial:{serial}:features", deadline)
+        try:
+            answer = ask(address, f"host-serial:{serial}:features", deadline)
+        except RefusedError as cause:
+            raise self._lost(cause) from cause
         self._features = frozenset(answer.split(",")) - {""}
 
     @property
@@ -42,12 +45,21 @@ class ServerConnection(Connection):
         """A connection to the server that it has switched to the phone, and then to the service."""
         connection = _connect(self._address, deadline)
         try:
-            _request(connection, f"host:transport:{self._serial}", self._address, deadline)
+            try:
+                _request(connection, f"host:transport:{self._serial}", self._address, deadline)
+            except RefusedError as cause:
+                raise self._lost(cause) from cause
             _request(connection, service, self._address, deadline)
         except BaseException:
             connection.close()
             raise
         return _ServerStream(connection, self._serial, deadline)
+
+    def _lost(self, refusal: RefusedError) -> DeviceError:
+        """A phone that the server does not have (any more) may come back; one that it may not use will not."""
+        if "unauthorized" in str(refusal):
+            return refusal
+        return DeviceLostError(f"the adb server does not reach {self._serial}: {refusal}")
 
     def is_alive(self) -> bool:
         """There is nothing that could have ended: each stream connects anew."""

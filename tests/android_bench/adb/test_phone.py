@@ -204,6 +204,20 @@ def test_its_state_is_read_in_one_command(phone):
     assert phone.concerns(state) == ("clock governor sched: clocks move with the load, as on any stock phone",)
 
 
+def test_a_phone_that_throttles_or_lies_about_it_is_noted(toy):
+    def said(text: str) -> tuple[str, ...]:
+        toy.write("recorded/thermalservice", text)
+        return phone.concerns(phone.state())
+
+    with toy.daemon() as daemon:
+        phone = toy.phone(daemon.port)
+        hot = said("IsStatusOverride: false\nThermal Status: 3\n")
+        lying = said("IsStatusOverride: true\nThermal Status: 0\n")
+
+    assert "thermal status severe: it is throttling; let it cool down" in hot
+    assert "the thermal status was set by hand: undo it with: adb shell cmd thermalservice reset" in lying
+
+
 def test_pushing_again_sends_nothing(toy, tmp_path):
     local = tmp_path / "model.tflite"
     local.write_bytes(b"x" * 100_000)
