@@ -95,18 +95,53 @@ def inspect(
     frames = attention.shape[1]
     sharpness = (attention * (attention.clamp_min(1e-12) * frames).log()).sum(dim=1).mean().item()
     found = Inspection(clips=len(attention), metric=metric, value=value, chance=chance, sharpness_nats=sharpness)
-    known = torch.zeros(len(attention), dtype=torch.bool)
-    if intervals_s is not None:
-        lengths = intervals_s[:, 1] - intervals_s[:, 0]
-        known = lengths < 0.95 * seconds  # NaN compares as false: clips without a keyword say nothing here
-    if not known.any():
+    inside = look(attention, intervals_s, seconds)
+    if inside is None:
         return found
-    assert intervals_s is not None
-    inside = _coverage(intervals_s[known], seconds, frames)
-    looked = attention[known]
-    peaks = inside.gather(1, looked.argmax(dim=1, keepdim=True))
     return replace(
         found,
+        clips=inside.clips,
+        mass_inside=inside.mass_inside,
+        share_of_time=inside.share_of_time,
+        peak_inside=inside.peak_inside,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How attention and keywords meet.
+
+    Attributes:
+        clips: number of clips with a keyword whose place is known.
+        mass_inside: mean share of the attention inside the keyword.
+        share_of_time: mean share of the clip that the keyword takes.
+        peak_inside: share of clips whose largest weight is in a frame that the keyword touches.
+    """
+
+    clips: int
+    mass_inside: float
+    share_of_time: float
+    peak_inside: float
+
+
+def look(attention: Tensor, intervals_s: Tensor | None, seconds: float) -> Look | None:
+    """How attention of shape (clips, frames) and keywords meet; None where no keyword's place is known.
+
+    Args:
+        attention: rows summing to 1.
+        intervals_s: as in `ClipStore`. A keyword that takes the whole clip says nothing and is left out.
+        seconds: length of a clip.
+    """
+    if intervals_s is None:
+        return None
+    lengths = intervals_s[:, 1] - intervals_s[:, 0]
+    known = lengths < 0.95 * seconds  # NaN compares as false
+    if not known.any():
+        return None
+    inside = _coverage(intervals_s[known], seconds, attention.shape[1])
+    looked = attention[known]
+    peaks = inside.gather(1, looked.argmax(dim=1, keepdim=True))
+    return Look(
         clips=int(known.sum()),
         mass_inside=(looked * inside).sum(dim=1).mean().item(),
         share_of_time=(lengths[known] / seconds).mean().item(),

@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from converters.files import sha256_of, whole_file, write_text
-from tkd.audio.batched import features_of
 from tkd.audio.features import FrontEnd, find_features
 from tkd.checkpoint import CheckpointSpec, read_checkpoint, write_checkpoint
 from tkd.distill import Guide
@@ -34,14 +32,16 @@ from tkd.errors import SettingsError
 from tkd.evaluate import metric_of, predict, score_any
 from tkd.provenance import git_state, tool_versions
 from tkd.settings import to_table
-from tkd.students import Student, StudentSpec, build_student, find_student
+from tkd.students import Student, build_student, find_student
 from tkd.train.batches import Batches, mix_seeds
+from tkd.train.classroom import Classroom, furnish
 from tkd.train.config import FitConfig, TrainConfig
 from tkd.train.corpus import Corpus, Display
 from tkd.train.fit import Fitted, Objective, Place, fit
 from tkd.train.lesson import Lesson, make_lesson
 from tkd.train.log import RunLog
-from tkd.train.objectives import Held, StudentObjective, student_query
+from tkd.train.looking import look_at_arms
+from tkd.train.objectives import StudentObjective, student_query
 from tkd.train.processes import ALONE, Processes
 from tkd.train.record import RUN_FORMAT, Arm, RunResult, read_run
 from tkd.train.teaching import Taught, TeacherStage
@@ -49,27 +49,6 @@ from tkd.train.teaching import Taught, TeacherStage
 _TOOLS = ("torch", "transformers", "librosa", "numpy", "safetensors")
 
 Work = TypeVar("Work")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classroom:
-    """What every student of a run shares.
-
-    Attributes:
-        corpus: the data.
-        spec: the student's row in the table.
-        front_end: its features.
-        held: validation and test split as features.
-        prepared: the training split as features, where augmentation leaves the clips as they are; else None.
-        taught: what the teacher left.
-    """
-
-    corpus: Corpus
-    spec: StudentSpec
-    front_end: FrontEnd
-    held: dict[str, Held]
-    prepared: Tensor | None
-    taught: Taught
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,17 +92,16 @@ class Stages:
         self._check_student(front_end, corpus)  # settings that fit no student stop here, before the teacher
         taught = self._teach(corpus) if self.config.needs_teacher else Taught()
         lessons = {guide: self._lesson(guide, taught, corpus) for guide in self.config.distill.guides}
-        held = {split: _held_features(front_end, corpus, split) for split in ("validation", "test")}
-        prepared = None
-        if self.config.augment.keeps_waveforms:
-            prepared = features_of(corpus.stores["train"].waveforms, front_end)
-        room = Classroom(corpus=corpus, spec=spec, front_end=front_end, held=held, prepared=prepared, taught=taught)
+        room = furnish(corpus, spec, front_end, taught, keeps_waveforms=self.config.augment.keeps_waveforms)
         arms = tuple(self._student(room, plan, lessons) for plan in self._plans())
         chosen = max((arm for arm in arms if not arm.is_control), key=lambda arm: arm.validation)
         if self.processes.is_first:
             with whole_file(self.folder / "student.safetensors") as partial:
                 shutil.copyfile(chosen.checkpoint, partial)
-            self._finish(room, arms, chosen)
+            looks = self._timed(
+                "attention pictures", lambda: look_at_arms(room, arms, self.config, self.folder, self.log)
+            )
+            self._finish(room, arms, chosen, looks)
         self.processes.wait()
         return read_run(self.folder)
 
@@ -267,7 +245,7 @@ class Stages:
         finally:
             self.seconds[stage] = round(time.monotonic() - start, 1)
 
-    def _finish(self, room: Classroom, arms: tuple[Arm, ...], chosen: Arm) -> None:
+    def _finish(self, room: Classroom, arms: tuple[Arm, ...], chosen: Arm, looks: dict[Path, dict[str, Any]]) -> None:
         document = {
             "format": RUN_FORMAT,
             "student": room.spec.name,
@@ -284,6 +262,7 @@ class Stages:
                     "sha256": sha256_of(arm.checkpoint),
                     "validation": arm.validation,
                     "test": arm.test,
+                    "looks": looks.get(arm.checkpoint),
                 }
                 for arm in arms
             ],
@@ -296,9 +275,3 @@ class Stages:
             "git": git_state(),
         }
         write_text(self.folder / "run.json", json.dumps(document, indent=2, sort_keys=True) + "\n")
-
-
-def _held_features(front_end: FrontEnd, corpus: Corpus, split: str) -> Held:
-    """A whole split as features, unaugmented; inputs of shape (clips, frames, channels)."""
-    store = corpus.stores[split]
-    return Held(inputs=features_of(store.waveforms, front_end), labels=store.labels)

@@ -34,7 +34,7 @@ def test_a_run_leaves_a_teacher_its_attention_every_student_and_a_record(tiny_co
     result = run_training(tiny_config, silent)
     folder = Path(tiny_config.run)
     assert {path.name for path in folder.iterdir()} == {
-        "attention", "config.json", "log.jsonl", "run.json", "student-lambda-0.5.safetensors",
+        "attention", "attention.png", "config.json", "log.jsonl", "run.json", "student-lambda-0.5.safetensors",
         "student-lambda-0.safetensors", "student.safetensors", "teacher.safetensors", "tensorboard",
     }  # fmt: skip
     assert [arm.weight for arm in result.arms] == [0.0, 0.5]
