@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tkd.audio.batched import features_of
 from tkd.audio.features import FeatureConfig, FrontEnd
 from tkd.data.layout import NOISE_FOLDER, speaker_of
 from tkd.data.loading import load_clips
@@ -26,7 +27,6 @@ from tkd.scoring.models import Model
 from tkd.train.config import DataConfig
 from tkd.train.corpus import Display, loading_of, open_data_of
 
-_BATCH = 500
 # What a score is comparable under; anything else of a data set's description is left out.
 _PROTOCOL = ("name", "folder", "layout", "task", "synthetic", "silence", "split_rule", "seed", "protocol")
 
@@ -110,7 +110,7 @@ def logits_of(models: Sequence[Model], clips: ClipSet, display: Display) -> list
             else:
                 config = _front_end(model)
                 if config not in features:
-                    features[config] = _features(clips.waveforms, config)
+                    features[config] = features_of(torch.from_numpy(clips.waveforms), FrontEnd(config)).numpy()
                 logits = model.logits(features[config])
             if logits.shape != (len(clips.ids), len(model.labels)):
                 raise SettingsError(
@@ -193,13 +193,6 @@ def _front_end(model: Model) -> FeatureConfig:
             "pack only: leave --data out"
         )
     return model.features
-
-
-def _features(waveforms: NDArray[np.int16], config: FeatureConfig) -> np.ndarray:
-    front_end = FrontEnd(config)
-    with torch.inference_mode():
-        parts = [front_end(part.float() / 32768.0) for part in torch.split(torch.from_numpy(waveforms), _BATCH)]
-    return torch.cat(parts).numpy()
 
 
 def _speaker(name: str) -> str:
