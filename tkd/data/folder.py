@@ -106,6 +106,11 @@ class LabelledFolder(DataSet):
             "split_rule": self.split_rule,
             "seed": self.settings.seed,
             "clip_seconds": self.clip_samples / SAMPLE_RATE_HZ,
+            "crop": self.settings.fit.crop,
+            "pad": self.settings.fit.pad,
+            "convert": self.settings.convert,
+            "label_file": self.settings.label_file,
+            "speaker_pattern": self.settings.speaker_pattern,
             "multi_label": False,
             "protocol": f"{len(self.labels)} classes; split by {self.split_rule}, seed {self.settings.seed}; "
             f"{self.settings.fit}",

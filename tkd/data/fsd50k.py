@@ -100,6 +100,9 @@ class Fsd50k(DataSet):
             "task": f"{len(self.labels)} classes, several a clip",
             "synthetic": self.is_synthetic,
             "clip_seconds": self.clip_samples / SAMPLE_RATE_HZ,
+            "crop": self.fit.crop,
+            "pad": self.fit.pad,
+            "seed": self.fit.seed,
             "multi_label": True,
             "protocol": f"{len(self.labels)} classes, several a clip; the ground truth's splits; {self.fit}",
         }
