@@ -243,7 +243,7 @@ def _row(trial: Trial, result: RunResult) -> dict[str, Any]:
         "validation": chosen.validation,
         "test": chosen.test[result.metric],
         "interval_95": chosen.test["interval_95"],
-        "sha256": next(arm["sha256"] for arm in result.document["arms"] if arm["lambda"] == chosen.weight),
+        "sha256": next(arm["sha256"] for arm in result.document["arms"] if arm["checkpoint"] == chosen.checkpoint.name),
         "seconds": round(sum(result.document["seconds"].values()), 1),
         "finished_unix_s": result.document["finished_unix_s"],
     }

@@ -42,6 +42,7 @@ batch_size = 15
 validate_every = 1
 [distill]
 lambdas = {lambdas}
+accept_any_teacher = true
 """
 
 

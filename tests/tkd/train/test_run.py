@@ -48,7 +48,7 @@ def test_the_students_checkpoint_says_where_it_comes_from(tiny_config: TrainConf
     folder = Path(tiny_config.run)
     plain, distilled = (read_checkpoint(folder / f"student-lambda-{weight}.safetensors") for weight in ("0", "0.5"))
     assert plain.spec.synthetic
-    assert plain.spec.parents == {"lambda": 0.0, "teacher_sha256": None}
+    assert plain.spec.parents == {"lambda": 0.0, "guide": None, "teacher_sha256": None}
     assert distilled.spec.parents["teacher_sha256"] == read_checkpoint(folder / "teacher.safetensors").sha256
     assert distilled.spec.data["silence"] == "noise"
     assert "query.query" not in distilled.state
