@@ -6,6 +6,7 @@ Tested in `tests/tkd/train/test_corpus.py`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from tkd.data.folder import FolderSettings, open_folder
 from tkd.data.fsd50k import open_fsd50k
 from tkd.data.keywords import KeywordSettings, KeywordTask, open_keywords
 from tkd.data.layout import NOISE_FOLDER, SPLITS
-from tkd.data.loading import Loading, default_cache, load_clips
+from tkd.data.loading import Loading, checksums, default_cache, load_clips
 from tkd.data.noisy import INTERVALS, read_intervals
 from tkd.errors import DataError
 from tkd.train.batches import ClipStore
@@ -42,7 +43,8 @@ class Corpus:
         labels: in the order of the logits.
         is_multi_label: a clip may have several; its labels are then zeros and ones, float32 of shape (clips, classes).
         stores: `train`, `validation` and `test`.
-        description: folder, synthetic or not, protocol, clips by split, files that were skipped.
+        description: folder, synthetic or not, protocol, clips by split, files that were skipped, and a fingerprint: 16
+            digits that change with any clip's name, label or sound.
     """
 
     labels: tuple[str, ...]
@@ -128,10 +130,13 @@ def load_corpus(config: DataConfig, display: Display) -> Corpus:
     drawn = {split: data.clips(split) for split in SPLITS}
     loading = loading_of(config)
     stores, skipped = {}, []
+    fingerprint = hashlib.blake2b("\n".join(data.labels).encode(), digest_size=8)
     with display("reading clips", sum(map(len, drawn.values()))) as advance:
         for split, clips in drawn.items():
             loaded = load_clips(data, clips, loading, advance)
             skipped += [f"{name}: {reason}" for name, reason in loaded.skipped]
+            fingerprint.update("\n".join((split, *(clip.id for clip in loaded.clips))).encode())
+            fingerprint.update(loaded.labels.tobytes() + checksums(loaded.waveforms).tobytes())
             stores[split] = ClipStore(
                 waveforms=torch.from_numpy(loaded.waveforms),
                 labels=torch.from_numpy(loaded.labels),
@@ -143,6 +148,7 @@ def load_corpus(config: DataConfig, display: Display) -> Corpus:
         **data.describe(),
         "clips": {split: len(store) for split, store in stores.items()},
         "skipped": skipped,
+        "fingerprint": fingerprint.hexdigest(),
     }
     return Corpus(labels=data.labels, is_multi_label=data.is_multi_label, stores=stores, description=description)
 
