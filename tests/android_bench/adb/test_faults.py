@@ -6,14 +6,16 @@ and a pull. The quick ones take every thirteenth message, the slow ones take all
 
 import logging
 import random
+import socket
 import struct
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from adb_shell.transport.base_transport import BaseTransport
 
-from android_bench.adb.direct import _Guard
+from android_bench.adb.direct import DirectConnection, _Guard
 from android_bench.adb.phone import Phone
 from android_bench.errors import DeviceError, DeviceLostError, DeviceTimeoutError, RefusedError
 from tests.android_bench.faulty_link import FaultyLink, faulty_link
@@ -222,6 +224,39 @@ def test_a_link_of_one_megabyte_a_second_takes_its_time_and_all_of_it(toy, tmp_p
     with toy.daemon() as daemon, faulty_link(daemon.port, bytes_per_s=1_000_000) as link:
         remote = watched(toy.phone(link.port).push, local)
 
+    assert toy.files.host_path(remote).read_bytes() == local.read_bytes()
+
+
+class LittleAtATime(BaseTransport):
+    """A link that takes only some bytes of each write, as USB and small buffers do."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self.writes = port, 0
+
+    def connect(self, transport_timeout_s: float | None) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", self._port), transport_timeout_s)
+
+    def close(self) -> None:
+        if hasattr(self, "_socket"):
+            self._socket.close()
+
+    def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
+        return self._socket.recv(min(numbytes, 5000))
+
+    def bulk_write(self, data: memoryview, transport_timeout_s: float | None) -> int:
+        self.writes += 1
+        return self._socket.send(data[:777])
+
+
+def test_what_a_link_does_not_take_at_once_is_sent_after_it(toy, tmp_path):
+    local = tmp_path / "model.tflite"
+    local.write_bytes(random.Random(1).randbytes(400_000))
+    with toy.daemon() as daemon:
+        link = LittleAtATime(daemon.port)
+        with Phone("the phone", lambda limit_s: DirectConnection(link, "the phone", toy.keys, limit_s), "") as phone:
+            remote = phone.push(local)
+
+    assert link.writes > 400_000 // 777
     assert toy.files.host_path(remote).read_bytes() == local.read_bytes()
 
 
