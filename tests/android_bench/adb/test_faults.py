@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from adb_shell.exceptions import UsbReadFailedError
 from adb_shell.transport.base_transport import BaseTransport
 
 from android_bench.adb.direct import DirectConnection, _Guard
@@ -246,6 +247,28 @@ class LittleAtATime(BaseTransport):
     def bulk_write(self, data: memoryview, transport_timeout_s: float | None) -> int:
         self.writes += 1
         return self._socket.send(data[:777])
+
+
+class AsUsb(LittleAtATime):
+    """A link whose time-outs are errors of reading, as adb-shell's USB transport has them."""
+
+    def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
+        self._socket.settimeout(transport_timeout_s)
+        try:
+            return self._socket.recv(numbytes)
+        except TimeoutError as cause:
+            raise UsbReadFailedError("Could not receive data", cause) from cause
+
+
+def test_a_time_out_on_usb_is_a_time_out(toy):
+    with toy.daemon() as daemon:
+        made = Phone(
+            "the phone", lambda limit_s: DirectConnection(AsUsb(daemon.port), "the phone", toy.keys, limit_s), "USB"
+        )
+        with made as phone:
+            phone.facts()
+            with pytest.raises(DeviceTimeoutError, match=r"'sleep 30' on the phone took longer than 1 s and was ended"):
+                phone.run(("sleep", "30"), 1)
 
 
 def test_what_a_link_does_not_take_at_once_is_sent_after_it(toy, tmp_path):
