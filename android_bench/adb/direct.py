@@ -35,7 +35,7 @@ from adb_shell.transport.tcp_transport import TcpTransport
 from android_bench.adb import wire
 from android_bench.adb.keys import Signer
 from android_bench.adb.streams import Connection, Deadline, Stream
-from android_bench.adb.wire import Buffer, Packet
+from android_bench.adb.wire import Buffer, Packet, WireError
 from android_bench.errors import DeviceError, DeviceLostError, RefusedError
 
 try:  # part of the extra `usb`; without it no USB error can come
@@ -44,7 +44,7 @@ except (ImportError, OSError):
     USBError = OSError
 
 _TIMEOUTS = (AdbTimeoutError, TcpTimeoutException, TimeoutError)
-_NONSENSE = (InvalidChecksumError, InvalidCommandError, InvalidResponseError, ValueError)
+_NONSENSE = (InvalidChecksumError, InvalidCommandError, InvalidResponseError, WireError, ValueError)
 _BROKEN = (UsbReadFailedError, UsbWriteFailedError, USBError, OSError)
 _FAULTS = (*_TIMEOUTS, *_NONSENSE, *_BROKEN, DeviceAuthError, DeviceError)
 _USB_ADVICE = "add a udev rule for it or join the group plugdev, and end other programs that hold it"
@@ -103,7 +103,8 @@ class DirectConnection(Connection):
                 f"{name} does not know this computer's key: unlock it, accept “Allow USB debugging” "
                 "on its screen (with “always”), and run this again"
             ) from cause
-        features = _banner(self._guard.recorded()).get("features", "")
+        with self._packets(deadline):
+            features = _banner(self._guard.recorded()).get("features", "")
         self._features = frozenset(features.split(",")) - {""}
 
     @property

@@ -219,6 +219,15 @@ def test_a_phone_that_always_garbles_is_given_up(toy, tmp_path):
         toy.phone(link.port).run(("true",), 5)
 
 
+def test_a_greeting_that_is_damaged_where_nobody_looks_is_noticed(toy):
+    def wrong_complement(number: int, header: bytes, data: bytes) -> bytes:
+        return header[:20] + b"\0\0\0\0" + data
+
+    wanted = pytest.raises(DeviceLostError, match=r"does not speak ADB as expected: .* starts no packet")
+    with toy.daemon() as daemon, faulty_link(daemon.port, garble=wrong_complement) as link, wanted:
+        toy.phone(link.port).run(("true",), 5)
+
+
 def test_a_link_of_one_megabyte_a_second_takes_its_time_and_all_of_it(toy, tmp_path):
     local = tmp_path / "model.tflite"
     local.write_bytes(random.Random(1).randbytes(1_500_000))
