@@ -3,8 +3,8 @@
     python -m benchmarks.distillation [--students tcresnet8 crnn …] [--seconds 1 8]
 
 Each round trains the same steps on the same batches without and with a lesson, in turns, in one thread. Processor time
-is compared, which a busy machine disturbs less than it does the clock; the figure is the median ratio of the rounds with
-its lowest and highest. Features are computed anew for each batch, as in a run with augmentation: it is the price of a
+is compared, which a busy machine disturbs less than the clock; the figure is the median ratio of the rounds with its
+lowest and highest. Features are computed anew for each batch, as in a run with augmentation: it is the price of a
 whole epoch that is compared. The clips are noise: the time depends on shapes alone.
 """
 
