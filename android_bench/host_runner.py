@@ -24,6 +24,7 @@ from android_bench.host_engine import (
     Engine,
     Invoke,
     StageError,
+    affinity,
     engine_name,
     load,
     overheads,
@@ -141,6 +142,7 @@ def run(arguments: Arguments, clock: Clock) -> None:
         engine=engine_name(),
         threads=arguments.threads,
         delegate=arguments.delegate,
+        affinity=affinity(),
         timer_overhead_ns=timer_ns,
         call_overhead_ns=call_ns,
     )

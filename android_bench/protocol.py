@@ -9,6 +9,7 @@ from enum import IntEnum
 
 PROTOCOL = 1
 
+# Every runner has these; the native runner has `count` and `profile` besides.
 STAGES = ("golden", "latency", "memory", "eval")
 
 # Fields that each line must have, by event; see native/README.md for their units.
@@ -29,6 +30,8 @@ FIELDS_OF_EVENT = {
     "samples": ("ns", "wall_ns"),
     "memory": ("start_kb", "init_kb", "overall_kb", "peak_kb", "peak_is_ours"),
     "eval": ("first", "outputs"),
+    "counted": ("runs",),
+    "profile": ("runs", "ops"),
     "error": ("stage", "message"),
     "done": ("wall_ns",),
 }
