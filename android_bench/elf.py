@@ -52,7 +52,7 @@ def read_elf(content: bytes) -> Elf:
         raise ValueError("it is no 64-bit ELF file")
     try:
         return _read(content)
-    except (struct.error, IndexError, UnicodeDecodeError) as cause:
+    except (struct.error, IndexError, OverflowError, UnicodeDecodeError) as cause:
         raise ValueError("it is a damaged ELF file") from cause
 
 

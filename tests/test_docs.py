@@ -21,8 +21,14 @@ PARSERS: dict[str, Callable[[list[str]], object]] = {
     "tkd-train": lambda words: train_parser().parse_args(words),
     "tkd-eval": lambda words: evaluate_parser().parse_args(words),
     "tkd-export": lambda words: export_parser().parse_args(words),
-    "tkd-bench": lambda words: words[:1] in (["devices"], ["doctor"]) or bench._arguments(words),
+    "tkd-bench": lambda words: _bench_parser(words),
 }
+
+
+def _bench_parser(words: list[str]) -> object:
+    if words[:1] in (["devices"], ["doctor"]):
+        return words
+    return bench._engine_arguments(words[1:]) if words[:1] == ["engine"] else bench._arguments(words)
 
 
 def commands() -> list[tuple[str, str]]:

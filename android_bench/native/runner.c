@@ -43,6 +43,8 @@ static int (*builtin_code)(const Operator *);
 static void keep_message(void *data, const char *format, va_list values) {
     (void)data;
     vsnprintf(engine_message, sizeof engine_message, format, values);
+    size_t length = strlen(engine_message);
+    if (length && engine_message[length - 1] == '\n') engine_message[length - 1] = 0;
 }
 
 static void load_engine(void) {
