@@ -145,9 +145,6 @@ class _Work:
 
     def _predictions(self, model: int) -> Measurement:
         found, bundle = self._found[model], self._bundles[model]
-        if bundle.evaluation().labels.ndim != 1:
-            note = "accuracy: clips with several labels each are not scored by this version"
-            return replace(found, notes=(*found.notes, note))
         return replace(found, predictions=run_predictions(self._device, bundle, self._plan))
 
 

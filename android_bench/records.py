@@ -195,6 +195,31 @@ class Predictions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeveralPredictions:
+    """What the device answered for an evaluation pack whose clips have several labels each.
+
+    Attributes:
+        ids: the clips' names, in order.
+        labels: the classes' names, in the order of the outputs.
+        outputs: the raw outputs by clip, a number a class; their order alone is scored, so integers need no scale.
+            None where an output is not finite.
+        expected: the indices of each clip's classes, rising.
+    """
+
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    outputs: tuple[tuple[float, ...] | None, ...]
+    expected: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        counts = {len(self.ids), len(self.outputs), len(self.expected)}
+        _require(len(counts) == 1 and bool(self.ids), f"predictions have unequal counts {sorted(counts)}")
+        widths = {len(row) for row in self.outputs if row is not None}
+        _require(widths <= {len(self.labels)}, f"outputs have {sorted(widths)} numbers; expected {len(self.labels)}")
+        _require(any(self.expected), "no clip of the evaluation pack has a label; expected at least one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a model could not be measured to the end: `golden` is an answer (exit 1), `device` is trouble (exit 4)."""
 
@@ -240,7 +265,7 @@ class Measurement:
     model: Model
     blocks: tuple[Block, ...] = ()
     memory: Memory | None = None
-    predictions: Predictions | None = None
+    predictions: Predictions | SeveralPredictions | None = None
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
 

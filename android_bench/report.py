@@ -14,8 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from android_bench.precision import PairedPrecision
 from android_bench.records import Measurement, Session
-from android_bench.stats import PairedAccuracy, Ratio
+from android_bench.stats import Interval, PairedAccuracy, Ratio
 from android_bench.summary import Comparison, Summary, comparisons, summarize
 
 _TIME_COLUMNS = ("median", "95 % interval", "p95", "first", "init")
@@ -55,6 +56,8 @@ def comparison_rows(session: Session) -> list[tuple[str, ...]]:
             cells.append(_time_cells(comparison.candidate, comparison.latency))
         if comparison.accuracy:
             cells.append(_accuracy_cells(comparison.candidate, comparison.accuracy))
+        if comparison.precision:
+            cells.append(_precision_cells(comparison.candidate, comparison.precision))
     return cells
 
 
@@ -76,6 +79,11 @@ def remarks(session: Session) -> list[str]:
     lines = [f"{item.candidate} against {item.baseline}: {note}" for item in compared for note in item.notes]
     if compared:
         lines.append(f"detectable: the smallest true change that would be seen nine times in ten{_p_values(compared)}")
+    precisions = [each.precision for each in map(summarize, session.measurements) if each.precision]
+    if precisions:
+        first = precisions[0]
+        left = f"; {first.left_out} that no clip has are left out" if first.left_out else ""
+        lines.append(f"mAP: mean average precision over {first.classes} classes of {first.total} clips{left}")
     if any(measurement.model.synthetic for measurement in session.measurements):
         lines.append("* SYNTHETIC data: this accuracy says nothing about recorded audio")
     if session.interrupted:
@@ -165,14 +173,13 @@ def _sizes(summary: Summary, measurement: Measurement) -> tuple[str, ...]:
         peak = "unclear"
     else:
         peak = _bytes(memory.model_peak_kb * 1024)
-    return (
-        _bytes(summary.size_bytes),
-        peak,
-        f"{100 * accuracy.correct / accuracy.total:.1f} %{' *' if measurement.model.synthetic else ''}"
-        if accuracy
-        else "–",
-        f"{100 * accuracy.interval[0]:.1f} – {100 * accuracy.interval[1]:.1f} %" if accuracy else "–",
-    )
+    mark = " *" if measurement.model.synthetic else ""
+    quality: tuple[str, str] = ("–", "–")
+    if accuracy:
+        quality = f"{100 * accuracy.correct / accuracy.total:.1f} %{mark}", _percent(accuracy.interval)
+    if summary.precision:
+        quality = f"mAP {100 * summary.precision.value:.1f} %{mark}", _percent(summary.precision.interval)
+    return (_bytes(summary.size_bytes), peak, *quality)
 
 
 def _time_cells(name: str, ratio: Ratio) -> tuple[str, ...]:
@@ -195,6 +202,20 @@ def _accuracy_cells(name: str, paired: PairedAccuracy) -> tuple[str, ...]:
         f"{100 * paired.detectable:.1f} points",
         f"+{paired.gained} −{paired.lost} / {paired.clips}",
     )
+
+
+def _precision_cells(name: str, paired: PairedPrecision) -> tuple[str, ...]:
+    return (
+        f"{name} mAP",
+        f"{_points(paired.difference)} points",
+        f"{_points(paired.interval[0])} to {_points(paired.interval[1])}" if paired.interval else "unclear",
+        "–",
+        f"{paired.clips} clips",
+    )
+
+
+def _percent(interval: Interval | None) -> str:
+    return f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f} %" if interval else "unclear"
 
 
 def _p_values(compared: list[Comparison]) -> str:

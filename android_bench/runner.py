@@ -17,8 +17,17 @@ import numpy as np
 from android_bench.device import CommandResult, Device
 from android_bench.errors import GoldenMismatchError, RecordError, RunnerError
 from android_bench.protocol import FIELDS_OF_EVENT, PROTOCOL, RunnerExit
-from android_bench.records import Block, Instructions, Memory, OperatorTime, Predictions, Reading, RunPlan
-from converters.bundle import Bundle
+from android_bench.records import (
+    Block,
+    Instructions,
+    Memory,
+    OperatorTime,
+    Predictions,
+    Reading,
+    RunPlan,
+    SeveralPredictions,
+)
+from converters.bundle import Bundle, EvaluationPack
 
 _STDERR_LINES = 5
 # Which events a run of these stages prints, in order; `eval` stands for one line or more.
@@ -100,11 +109,8 @@ def run_memory(device: Device, bundle: Bundle, plan: RunPlan) -> Memory:
         raise RunnerError(f"the runner gave impossible memory readings for {bundle.name}: {cause}") from cause
 
 
-def run_predictions(device: Device, bundle: Bundle, plan: RunPlan) -> Predictions:
-    """One process that answers the whole evaluation pack; raises as `run_block` does.
-
-    The bundle's labels must be class indices, shape (clips,).
-    """
+def run_predictions(device: Device, bundle: Bundle, plan: RunPlan) -> Predictions | SeveralPredictions:
+    """One process that answers the whole evaluation pack; raises as `run_block` does."""
     pack = bundle.evaluation()
     clips, classes = len(pack.ids), len(bundle.labels)
     arguments = {"eval_inputs": device.push(bundle.folder / "eval_inputs.npy")}
@@ -118,11 +124,26 @@ def run_predictions(device: Device, bundle: Bundle, plan: RunPlan) -> Prediction
         raise RunnerError(
             f"the runner answered {len(rows)} clips of {bundle.name}; expected {clips} rows of {classes} numbers"
         )
+    if pack.labels.ndim == 2:
+        return _several(pack, bundle, rows)
     return Predictions(
         ids=pack.ids,
         predicted=tuple(int(row) for row in np.argmax(np.asarray(rows), axis=1)),
         expected=tuple(int(label) for label in pack.labels),
     )
+
+
+def _several(pack: EvaluationPack, bundle: Bundle, rows: Sequence[Sequence[float]]) -> SeveralPredictions:
+    outputs = np.asarray(rows, np.float64)
+    try:
+        return SeveralPredictions(
+            ids=pack.ids,
+            labels=bundle.labels,
+            outputs=tuple(tuple(row.tolist()) if np.isfinite(row).all() else None for row in outputs),
+            expected=tuple(tuple(np.flatnonzero(row > 0).tolist()) for row in pack.labels),
+        )
+    except RecordError as cause:
+        raise RunnerError(f"{bundle.name} cannot be scored: {cause}") from cause
 
 
 def run_instructions(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[Instructions, RunnerFacts]:

@@ -24,6 +24,7 @@ from android_bench.records import (
     Predictions,
     RunPlan,
     Session,
+    SeveralPredictions,
 )
 from android_bench.summary import Summary, comparisons, summarize
 from converters.files import write_text
@@ -67,6 +68,7 @@ def metrics_of(summary: Summary) -> dict[str, Any]:
             "num_warmup_runs": summary.warmup_runs,
         },
         "accuracy": None if summary.accuracy is None else asdict(summary.accuracy),
+        "precision": None if summary.precision is None else asdict(summary.precision),
     }
 
 
@@ -146,14 +148,24 @@ def _session(record: Mapping[str, Any]) -> Session:
 
 
 def _measurement(record: Mapping[str, Any]) -> Measurement:
-    predictions = record["predictions"]
     return Measurement(
         model=Model(**record["model"]),
         blocks=tuple(_block(item) for item in record["blocks"]),
         memory=Memory(**record["memory"]) if record["memory"] else None,
-        predictions=Predictions(**{key: tuple(row) for key, row in predictions.items()}) if predictions else None,
+        predictions=_predictions(record["predictions"]) if record["predictions"] else None,
         failure=Failure(**record["failure"]) if record["failure"] else None,
         notes=tuple(record["notes"]),
+    )
+
+
+def _predictions(record: Mapping[str, Any]) -> Predictions | SeveralPredictions:
+    if "outputs" not in record:
+        return Predictions(**{key: tuple(row) for key, row in record.items()})
+    return SeveralPredictions(
+        ids=tuple(record["ids"]),
+        labels=tuple(record["labels"]),
+        outputs=tuple(None if row is None else tuple(row) for row in record["outputs"]),
+        expected=tuple(tuple(row) for row in record["expected"]),
     )
 
 

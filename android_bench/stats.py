@@ -1,5 +1,7 @@
 """Statistics of latency and accuracy: medians, ratios and proportions, each with an interval or `None`.
 
+Average precisions, of clips with several labels, stand in `android_bench.precision`.
+
 Pure functions of numbers. `None` is *unclear*: too few or unusable numbers never turn into an answer.
 `android_bench.summary` calls them on the records of a session; docs/measuring.md says how to read the results.
 """

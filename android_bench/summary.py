@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from android_bench import stats
-from android_bench.records import Measurement, Memory, Predictions, Session
+from android_bench.precision import PairedPrecision, Precision, mean_precision, paired_precision
+from android_bench.records import Measurement, Memory, Predictions, Session, SeveralPredictions
 from android_bench.stats import Interval, PairedAccuracy, Ratio
 
 _MS_PER_NS = 1e-6
@@ -67,6 +68,7 @@ class Summary:
     latency: LatencyMetrics | None
     memory: MemoryMetrics | None
     accuracy: Accuracy | None
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class Comparison:
         baseline: the float32 model's name.
         latency: ratio of the paired blocks' medians.
         accuracy: difference on the same clips.
+        precision: difference of mean average precision on the same clips, where clips have several labels.
         notes: why a part is unclear.
     """
 
@@ -85,12 +88,13 @@ class Comparison:
     baseline: str
     latency: Ratio | None
     accuracy: PairedAccuracy | None
+    precision: PairedPrecision | None = None
     notes: tuple[str, ...] = ()
 
 
 def summarize(measurement: Measurement) -> Summary:
     """The metrics of one model."""
-    blocks = measurement.blocks
+    blocks, predictions = measurement.blocks, measurement.predictions
     return Summary(
         name=measurement.model.name,
         size_bytes=measurement.model.size_bytes,
@@ -99,7 +103,8 @@ def summarize(measurement: Measurement) -> Summary:
         warmup_runs=sum(block.warmup_runs for block in blocks),
         latency=_latency(measurement) if blocks else None,
         memory=_memory(measurement.memory) if measurement.memory else None,
-        accuracy=_accuracy(measurement.predictions) if measurement.predictions else None,
+        accuracy=_accuracy(predictions) if isinstance(predictions, Predictions) else None,
+        precision=mean_precision(predictions) if isinstance(predictions, SeveralPredictions) else None,
     )
 
 
@@ -128,20 +133,21 @@ def compare(candidate: Measurement, baseline: Measurement) -> Comparison:
         notes.append(f"latency: {len(shared)} pairs of blocks, a 95 % interval needs {stats.MIN_PAIRS}")
     if candidate.model.parents != baseline.model.parents:
         notes.append("the two models were made from different parents")
-    accuracy = None
-    if candidate.predictions and baseline.predictions:
-        if (candidate.predictions.ids, candidate.predictions.expected) == (
-            baseline.predictions.ids,
-            baseline.predictions.expected,
-        ):
-            accuracy = stats.paired_accuracy(candidate.predictions.right, baseline.predictions.right)
-        else:
+    accuracy, precision = None, None
+    answers, others = candidate.predictions, baseline.predictions
+    if answers and others:
+        if (answers.ids, answers.expected) != (others.ids, others.expected):
             notes.append("accuracy: the two evaluation packs hold different clips")
+        elif isinstance(answers, Predictions) and isinstance(others, Predictions):
+            accuracy = stats.paired_accuracy(answers.right, others.right)
+        elif isinstance(answers, SeveralPredictions) and isinstance(others, SeveralPredictions):
+            precision = paired_precision(answers, others)
     return Comparison(
         candidate=candidate.model.name,
         baseline=baseline.model.name,
         latency=ratio,
         accuracy=accuracy,
+        precision=precision,
         notes=tuple(notes),
     )
 

@@ -23,7 +23,7 @@ from converters.files import sha256_of
 
 FORMAT = "tkd.benchmark_model/1"
 _UNPROVEN = "this benchmark_model cannot write outputs: neither its function nor its accuracy was checked"
-_SEVERAL_LABELS = "accuracy: clips with several labels each are not scored by this version"
+_SEVERAL_LABELS = "accuracy: clips with several labels each are scored by our own runner only"
 
 
 @dataclass(slots=True, kw_only=True)

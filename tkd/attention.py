@@ -30,11 +30,24 @@ def rollout_first_row(maps: Sequence[Tensor]) -> Tensor:
         Shape (batch, frames), non-negative, each row summing to 1.
     """
     batch, _, frames, _ = maps[0].shape
-    row = torch.zeros(batch, frames, dtype=maps[0].dtype)
+    row = maps[0].new_zeros(batch, frames)
     row[:, 0] = 1.0
     for layer in reversed(maps):
         row = 0.5 * row + 0.5 * torch.einsum("bi,bij->bj", row, layer.mean(dim=1))
     return row
+
+
+def layer_first_row(maps: Sequence[Tensor], layer: int) -> Tensor:
+    """How much c₁ takes from each frame in one layer, heads averaged; what the identity terms of rollout blur (ours).
+
+    Args:
+        maps: as in `rollout_first_row`.
+        layer: which; -1 is the last.
+
+    Returns:
+        Shape (batch, frames), non-negative, each row summing to 1.
+    """
+    return maps[layer].mean(dim=1)[:, 0]
 
 
 def interpolate(attention: Tensor, time: int) -> Tensor:

@@ -52,6 +52,11 @@ class AugmentConfig:
         if min(*amounts, self.noise_probability) < 0 or not all(shares):
             raise SettingsError(f"augmentation out of range: {self}")
 
+    @property
+    def keeps_waveforms(self) -> bool:
+        """Whether clips stay as they are, so that what is computed from them can be kept."""
+        return not (self.max_shift_ms or self.max_resample or self.noise_probability * self.max_noise_volume)
+
 
 @dataclass(frozen=True, slots=True)
 class NoiseBank:

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from tkd.attention import rollout_first_row
+from tkd.attention import layer_first_row, rollout_first_row
 from tkd.audio.features import FEATURES, FrontEnd
 from tkd.augment import mask_features
 from tkd.errors import SettingsError, TeacherError
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 _STEM_FEATURES = "bcresnet"
 _MASK_FRAMES = 8
 _MASK_BANDS = 12
+# wav2vec 2.0's kernels and strides (arXiv 2006.11477, section 4.2), a frame every 20 ms, with 64 channels for its 512.
+_RAW_STEM = {
+    "conv_dim": (64,) * 7,
+    "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
+    "conv_stride": (5, 2, 2, 2, 2, 2, 2),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +44,14 @@ class TeacherConfig:
     """What the teacher is made of.
 
     Attributes:
-        checkpoint: a folder or name that `transformers` can load, for example `facebook/wav2vec2-large-xlsr-53`;
-            empty makes the small teacher from scratch, and the sizes below apply to it only.
+        checkpoint: a folder or name that `transformers` can load, for example `facebook/wav2vec2-large-xlsr-53`, or
+            the `teacher.safetensors` of a run, whose training goes on; empty makes the small teacher from scratch, and
+            the sizes below apply to it only.
+        as_is: the `teacher.safetensors` in `checkpoint` teaches without further training.
         freeze_feature_encoder: keeps the waveform convolutions of a loaded checkpoint as they are.
+        frozen_layers: of the transformer layers, that many from the first on are kept as they are too.
+        stem: of the small teacher: `log-mel` energies in place of the waveform convolutions, which is ours and trains
+            in minutes, or wav2vec 2.0's seven convolutions over the `waveform`, reduced to 64 channels.
         layers: transformer layers.
         hidden: width of a context vector.
         heads: attention heads a layer.
@@ -49,7 +60,10 @@ class TeacherConfig:
     """
 
     checkpoint: str = ""
+    as_is: bool = False
     freeze_feature_encoder: bool = True
+    frozen_layers: int = 0
+    stem: Literal["log-mel", "waveform"] = "log-mel"
     layers: int = 4
     hidden: int = 128
     heads: int = 4
@@ -61,6 +75,18 @@ class TeacherConfig:
             raise SettingsError(
                 f"teacher: sizes must be positive and hidden ({self.hidden}) a multiple of heads ({self.heads})"
             )
+        if self.frozen_layers < 0:
+            raise SettingsError(f"teacher.frozen_layers: expected 0 or more, saw {self.frozen_layers}")
+        if self.as_is and not self.is_from_a_run:
+            raise SettingsError(
+                f"teacher.as_is: expected the teacher.safetensors of a run in teacher.checkpoint, "
+                f"saw '{self.checkpoint}'"
+            )
+
+    @property
+    def is_from_a_run(self) -> bool:
+        """Whether the checkpoint is one of ours, and not of `transformers`."""
+        return self.checkpoint.endswith(".safetensors")
 
 
 class LogMelStem(nn.Module):
@@ -88,6 +114,10 @@ class LogMelStem(nn.Module):
         maps: Tensor = self.convolutions(energies.transpose(1, 2))
         return maps
 
+    def frames(self, samples: int) -> int:
+        """Frames of a clip; 0 where it is shorter than one window."""
+        return (FEATURES[_STEM_FEATURES].frames(samples) + 3) // 4  # two strides of 2, each rounding up
+
 
 def _convolution(channels_in: int, channels_out: int, kernel_size: int, *, stride: int) -> tuple[nn.Module, ...]:
     convolution = nn.Conv1d(channels_in, channels_out, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
@@ -112,16 +142,23 @@ class Teacher(nn.Module):
         logits: Tensor = self.classifier(self.encoder(waveforms).last_hidden_state[:, 0])
         return logits
 
-    def attend(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
+    def attend(self, waveforms: Tensor, *, layer: int | None = None) -> tuple[Tensor, Tensor]:
         """(attention, logits) in one pass, in evaluation mode (dropout would thin the maps) and without gradients.
 
+        Args:
+            waveforms: shape (batch, samples) in [-1, 1].
+            layer: takes the attention of this layer alone; None rolls it out over all.
+
         Returns:
-            Attention rolled out over all layers as c₁ sees it, shape (batch, frames), rows summing to 1;
-            logits of shape (batch, classes).
+            Attention as c₁ sees it, shape (batch, frames), rows summing to 1; logits of shape (batch, classes).
 
         Raises:
-            TeacherError: the encoder gives no attention maps.
+            TeacherError: the encoder gives no attention maps, has no such layer, or the clips are too short for it.
         """
+        self.check_length(waveforms.shape[1])
+        layers = len(_attention_layers(self.encoder))
+        if layer is not None and not -layers <= layer < layers:
+            raise TeacherError(f"the teacher has {layers} layers, {-layers} to {layers - 1}; saw layer {layer}")
         was_training = self.training
         self.eval()
         try:
@@ -129,7 +166,27 @@ class Teacher(nn.Module):
                 logits = self(waveforms)
         finally:
             self.train(was_training)
-        return rollout_first_row(maps), logits
+        return (rollout_first_row(maps) if layer is None else layer_first_row(maps, layer)), logits
+
+    def check_length(self, samples: int) -> None:
+        """Nothing, for clips that the teacher can look around in.
+
+        Raises:
+            TeacherError: a clip is shorter than two frames of the teacher: its attention could say nothing of time.
+        """
+        frames = self.frames(samples)
+        if frames < 2:
+            raise TeacherError(
+                f"clips of {samples} samples are too short for this teacher: it sees {max(frames, 0)} frames in them "
+                "and needs at least 2; give longer clips, or another teacher"
+            )
+
+    def frames(self, samples: int) -> int:
+        """Frames of a clip; below 1 where it is shorter than the receptive field of one."""
+        feature_extractor = self.encoder.feature_extractor
+        if isinstance(feature_extractor, LogMelStem):
+            return feature_extractor.frames(samples)
+        return int(self.encoder._get_feat_extract_output_lengths(samples))  # type: ignore[operator]
 
     @contextmanager
     def _attention_maps(self) -> Iterator[list[Tensor]]:
@@ -163,15 +220,38 @@ def build_teacher(config: TeacherConfig, classes: int) -> Teacher:
     """
     if not config.checkpoint:
         return Teacher(_small_encoder(config), classes)
-    encoder = _load_encoder(config.checkpoint)
+    teacher = Teacher(_load_encoder(config.checkpoint), classes)
+    freeze(teacher, config)
+    return teacher
+
+
+def freeze(teacher: Teacher, config: TeacherConfig) -> None:
+    """Excludes from training what the settings keep as it is.
+
+    Raises:
+        TeacherError: there are fewer layers than are to be frozen.
+    """
+    layers = _transformer_layers(teacher.encoder)
+    if config.frozen_layers > len(layers):
+        raise TeacherError(f"teacher.frozen_layers: {config.frozen_layers} of {len(layers)} layers; give fewer")
+    frozen: list[nn.Module] = list(layers[: config.frozen_layers])
     if config.freeze_feature_encoder:
-        for parameter in encoder.feature_extractor.parameters():  # type: ignore[union-attr]
+        frozen.append(teacher.encoder.feature_extractor)  # type: ignore[arg-type]
+    for module in frozen:
+        for parameter in module.parameters():
             parameter.requires_grad_(False)
-    return Teacher(encoder, classes)
 
 
-def rebuild_teacher(config: TeacherConfig, encoder_config: dict[str, Any], classes: int) -> Teacher:
-    """An untrained teacher of the same shape as one in a checkpoint, without reading its original folder."""
+def rebuild_teacher(stored: dict[str, Any], classes: int) -> Teacher:
+    """An untrained teacher of the same shape as one in a checkpoint, without reading its original folder.
+
+    Args:
+        stored: what the checkpoint says of its teacher: the fields of `TeacherConfig`, and `encoder_config`.
+        classes: number of labels.
+    """
+    known = dict(stored)
+    encoder_config = known.pop("encoder_config")
+    config = TeacherConfig(**known)
     if not config.checkpoint:
         return Teacher(_small_encoder(config), classes)
     from transformers import AutoConfig, AutoModel
@@ -185,6 +265,8 @@ def rebuild_teacher(config: TeacherConfig, encoder_config: dict[str, Any], class
 def _small_encoder(config: TeacherConfig) -> nn.Module:
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
+    # The log-mel stem takes the place of the convolutions, of which only their channels are then asked.
+    convolutions = _RAW_STEM if config.stem == "waveform" else {**_RAW_STEM, "conv_dim": (config.hidden,) * 7}
     shape = Wav2Vec2Config(
         hidden_size=config.hidden,
         num_hidden_layers=config.layers,
@@ -200,13 +282,12 @@ def _small_encoder(config: TeacherConfig) -> nn.Module:
         mask_feature_prob=0.0,
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=8,
-        conv_dim=(config.hidden,),
-        conv_kernel=(3,),
-        conv_stride=(2,),
+        **convolutions,
         attn_implementation="eager",
     )
     encoder = Wav2Vec2Model(shape)
-    encoder.feature_extractor = LogMelStem(config.hidden)
+    if config.stem == "log-mel":
+        encoder.feature_extractor = LogMelStem(config.hidden)
     return encoder  # type: ignore[no-any-return]
 
 
@@ -229,5 +310,9 @@ def _load_encoder(checkpoint: str) -> nn.Module:
 
 def _attention_layers(encoder: nn.Module) -> Sequence[nn.Module]:
     """The attention module of each transformer layer, first layer first; empty when there is none."""
-    layers = getattr(getattr(encoder, "encoder", None), "layers", ())
-    return [layer.attention for layer in layers if isinstance(getattr(layer, "attention", None), nn.Module)]
+    layers = _transformer_layers(encoder)
+    return [layer.attention for layer in layers if isinstance(getattr(layer, "attention", None), nn.Module)]  # type: ignore[misc]
+
+
+def _transformer_layers(encoder: nn.Module) -> Sequence[nn.Module]:
+    return list(getattr(getattr(encoder, "encoder", None), "layers", ()))

@@ -6,6 +6,7 @@ from torch import nn
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
 from tkd.errors import SettingsError, TeacherError
+from tkd.settings import to_table
 from tkd.teacher import Teacher, TeacherConfig, build_teacher, rebuild_teacher
 
 SMALL = TeacherConfig(layers=2, hidden=32, heads=2, feed_forward=64)
@@ -70,7 +71,7 @@ def test_the_feature_encoder_of_a_checkpoint_is_frozen_unless_told_otherwise(tmp
 def test_a_teacher_is_rebuilt_without_its_original_folder(tmp_path: Path) -> None:
     config = TeacherConfig(checkpoint=saved(tmp_path, "wav2vec2"))
     teacher = build_teacher(config, 12).eval()
-    rebuilt = rebuild_teacher(config, teacher.encoder.config.to_dict(), 12).eval()
+    rebuilt = rebuild_teacher({**to_table(config), "encoder_config": teacher.encoder.config.to_dict()}, 12).eval()
     rebuilt.load_state_dict(teacher.state_dict())
     clips = torch.randn(2, 16_000)
     assert torch.equal(rebuilt.attend(clips)[0], teacher.attend(clips)[0])
@@ -105,3 +106,63 @@ def test_a_model_without_transformer_layers_is_refused(tmp_path: Path) -> None:
 def test_sizes_that_cannot_be_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"hidden \(30\) a multiple of heads \(4\)"):
         TeacherConfig(hidden=30)
+
+
+def test_a_single_layer_is_the_first_row_of_its_map_and_the_rollout_is_another() -> None:
+    teacher = build_teacher(SMALL, 12).eval()
+    clips = torch.randn(2, 16_000)
+    with torch.no_grad(), teacher._attention_maps() as maps:
+        teacher(clips)
+    assert torch.allclose(teacher.attend(clips, layer=1)[0], maps[1].mean(dim=1)[:, 0])
+    assert torch.equal(teacher.attend(clips, layer=-1)[0], teacher.attend(clips, layer=1)[0])
+    assert not torch.allclose(teacher.attend(clips)[0], teacher.attend(clips, layer=1)[0])
+
+
+@pytest.mark.parametrize("layer", [2, -3])
+def test_a_layer_that_is_not_there_is_named(layer: int) -> None:
+    with pytest.raises(TeacherError, match=f"the teacher has 2 layers, -2 to 1; saw layer {layer}"):
+        build_teacher(SMALL, 12).attend(torch.randn(1, 16_000), layer=layer)
+
+
+def test_the_waveform_stem_steps_by_20_ms_as_wav2vec_does() -> None:
+    teacher = build_teacher(TeacherConfig(layers=1, hidden=32, heads=2, feed_forward=64, stem="waveform"), 12)
+    assert teacher.frames(16_000) == 49
+    attention, logits = teacher.attend(torch.randn(2, 16_000))
+    assert (attention.shape, logits.shape) == ((2, 49), (2, 12))
+
+
+@pytest.mark.parametrize(("stem", "samples"), [("log-mel", 500), ("waveform", 399), ("waveform", 400)])
+def test_a_clip_shorter_than_two_frames_is_refused(stem: str, samples: int) -> None:
+    teacher = build_teacher(TeacherConfig(layers=1, hidden=32, heads=2, feed_forward=64, stem=stem), 12)
+    with pytest.raises(TeacherError, match=f"clips of {samples} samples are too short for this teacher: it sees [01]"):
+        teacher.attend(torch.randn(1, samples))
+
+
+@pytest.mark.parametrize("samples", [16_000, 15_999, 12_345])
+@pytest.mark.parametrize("stem", ["log-mel", "waveform"])
+def test_the_number_of_frames_is_known_beforehand(stem: str, samples: int) -> None:
+    teacher = build_teacher(TeacherConfig(layers=1, hidden=32, heads=2, feed_forward=64, stem=stem), 12)
+    assert teacher.attend(torch.randn(1, samples))[0].shape[1] == teacher.frames(samples)
+
+
+def test_transformer_layers_can_be_kept_as_they_are(tmp_path: Path) -> None:
+    folder = saved(tmp_path, "hubert")
+    teacher = build_teacher(TeacherConfig(checkpoint=folder, frozen_layers=1), 12)
+    first, second = teacher.encoder.encoder.layers
+    assert not any(p.requires_grad for p in first.parameters())
+    assert all(p.requires_grad for p in second.parameters())
+    with pytest.raises(TeacherError, match="3 of 2 layers; give fewer"):
+        build_teacher(TeacherConfig(checkpoint=folder, frozen_layers=3), 12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"as_is": True}, "expected the teacher.safetensors of a run in teacher.checkpoint, saw ''"),
+        ({"as_is": True, "checkpoint": "owner/model"}, "saw 'owner/model'"),
+        ({"frozen_layers": -1}, "frozen_layers: expected 0 or more"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        TeacherConfig(**settings)

@@ -13,10 +13,10 @@ from torch import Tensor
 from converters.command_line import available_cores
 from tkd.audio.features import FrontEnd
 
-_CLIPS = 64
+_CLIPS = 128
 
 
-def features_of(waveforms: Tensor, front_end: FrontEnd) -> Tensor:
+def features_of(waveforms: Tensor, front_end: FrontEnd, threads: int = 0) -> Tensor:
     """The features of all clips, unaugmented.
 
     One thread of ours on each core, in each of which PyTorch stays by itself: its own threads wait for one another
@@ -25,6 +25,7 @@ def features_of(waveforms: Tensor, front_end: FrontEnd) -> Tensor:
     Args:
         waveforms: int16, shape (clips, samples); never converted as a whole.
         front_end: what computes them.
+        threads: as many as there are cores, unless told.
 
     Returns:
         Shape (clips, frames, channels), float32.
@@ -33,10 +34,9 @@ def features_of(waveforms: Tensor, front_end: FrontEnd) -> Tensor:
     features = torch.empty(len(waveforms), config.frames(waveforms.shape[1]), config.channels)
 
     def compute(first: int) -> None:
-        with torch.no_grad():
-            features[first : first + _CLIPS] = front_end(waveforms[first : first + _CLIPS].float() / 32768.0)
+        front_end.compute_into(features[first : first + _CLIPS], waveforms[first : first + _CLIPS])
 
-    with ThreadPoolExecutor(available_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(threads or available_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for _ in pool.map(compute, range(0, len(waveforms), _CLIPS)):
             pass
     return features

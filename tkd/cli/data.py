@@ -13,7 +13,8 @@ from pathlib import Path
 from converters.command_line import ExitCode, add_common_options, available_cores, parser, progress, run
 from converters.files import write_text
 from tkd.audio.wav import SAMPLE_RATE_HZ
-from tkd.data.check import CheckReport, Fault, check_data
+from tkd.data.check import CheckReport, check_data
+from tkd.data.fault import Fault
 from tkd.data.layout import NOISY_MANIFEST, SPLITS, SYNTHETIC_MANIFEST, read_layout
 from tkd.errors import TkdError
 
@@ -197,7 +198,7 @@ def _check(arguments: argparse.Namespace) -> int:
         check_choice("kind", arguments.kind, KINDS)
     kind = arguments.kind or kind_of(folder)
     if kind == "speech_commands":
-        clips = sum(map(len, read_layout(folder).words.values()))
+        clips = sum(map(len, read_layout(folder, takes_half_of_the_lists=True).words.values()))
     else:
         clips = sum(path.suffix.lower() in (".wav", ".flac") for path in folder.rglob("*"))
     with progress("reading", clips, quiet=arguments.quiet) as advance:

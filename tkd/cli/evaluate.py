@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,10 @@ def _command(argv: Sequence[str]) -> int:
 
     from tkd.scoring.clips import choose_clips, logits_of
     from tkd.scoring.models import open_models
-    from tkd.scoring.summary import evaluate, to_document
-    from tkd.scoring.text import render
 
     if options.output:
         # Before the work, so that a missing matplotlib is known at once.
-        from tkd.scoring.plots import draw_confusion, draw_roc
+        import tkd.scoring.plots  # noqa: F401
 
     def display(title: str, total: int) -> Any:
         return progress(title, total, quiet=options.quiet)
@@ -45,30 +45,65 @@ def _command(argv: Sequence[str]) -> int:
     models = open_models(options.models, features=options.features, labels=labels)
     clips = choose_clips(models, options.data, options.split, options.silence, display)
     logits = logits_of(models, clips, display)
-    evaluation = evaluate(models, logits, clips, options.false_alarm_rate, are_runs=options.runs)
-    text = json.dumps(to_document(evaluation), indent=1, allow_nan=False) + "\n"
+    result = (_scored_by_precision if clips.is_multi_label else _scored)(models, logits, clips, options)
+    text = json.dumps(result.document, indent=1, allow_nan=False) + "\n"
     # Files first: a reader that closes our output (`| head`) must not cost them.
     if options.output:
         write_text(options.output / "scores.json", text)
-        draw_confusion(evaluation, options.output / "confusion.png")
-        draw_roc(evaluation, options.output / "roc.png")
+        for name, draw in result.pictures.items():
+            draw(options.output / name)
     if options.json == "-":
         sys.stdout.write(text)
         return ExitCode.GOOD
     if options.json:
         write_text(Path(options.json), text)
     console = Console(highlight=False)
-    for part in render(evaluation, verbose=options.verbose):
+    for part in result.parts:
         console.print(part)
     if options.output:
-        console.print(f"wrote {options.output}/scores.json, confusion.png, roc.png")
+        console.print(f"wrote {options.output}/scores.json, {', '.join(result.pictures)}")
     return ExitCode.GOOD
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What is written and printed: the document, pictures by file name (each drawn to a path), parts of the text."""
+
+    document: dict[str, Any]
+    pictures: dict[str, Callable[[Path], None]]
+    parts: Iterable[Any]
+
+
+def _scored(models: Any, logits: Any, clips: Any, options: argparse.Namespace) -> _Result:
+    from tkd.scoring.summary import evaluate, to_document
+    from tkd.scoring.text import render
+
+    evaluation = evaluate(models, logits, clips, options.false_alarm_rate, are_runs=options.runs)
+    pictures: dict[str, Callable[[Path], None]] = {}
+    if options.output:
+        from tkd.scoring.plots import draw_confusion, draw_roc
+
+        pictures = {"confusion.png": partial(draw_confusion, evaluation), "roc.png": partial(draw_roc, evaluation)}
+    return _Result(to_document(evaluation), pictures, render(evaluation, verbose=options.verbose))
+
+
+def _scored_by_precision(models: Any, logits: Any, clips: Any, options: argparse.Namespace) -> _Result:
+    from tkd.scoring.several import document_of, evaluate_several, render_several
+
+    evaluation = evaluate_several(models, logits, clips, are_runs=options.runs)
+    pictures: dict[str, Callable[[Path], None]] = {}
+    if options.output:
+        from tkd.scoring.plots import draw_precisions
+
+        pictures = {"precision.png": partial(draw_precisions, evaluation)}
+    return _Result(document_of(evaluation), pictures, render_several(evaluation, verbose=options.verbose))
 
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(
         _PROGRAM,
-        "Scores models by the same code on the same clips: accuracy with intervals, per class, confusion, ROC.\n"
+        "Scores models by the same code on the same clips: accuracy with intervals, per class, confusion, ROC;\n"
+        "mean average precision with intervals and per class where clips have several labels.\n"
         "The first model is the baseline that the others are compared with.",
         "examples:\n  tkd-eval exports/tcresnet8-float32 exports/tcresnet8-int8\n"
         "  tkd-eval runs/demo/student.safetensors --data speech_commands_v2 --output scores",
@@ -94,7 +129,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("--runs", action="store_true", help="the models are runs of one network: average them too")
     made.add_argument("--json", metavar="PATH|-", help="write the result as JSON")
-    made.add_argument("--output", type=Path, metavar="DIR", help="write scores.json, confusion.png and roc.png there")
+    made.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write scores.json and pictures there (confusion and ROC, or precisions)",
+    )
     return made
 
 

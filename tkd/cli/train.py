@@ -164,10 +164,10 @@ def _print_result(result: RunResult) -> None:
     for heading in ("", "λ", f"validation {metric} %", f"test {metric} %", "95 % interval", ""):
         table.add_column(heading, justify="left" if not heading else "right")
     rows = [("teacher", "", result.teacher["validation"], result.teacher["test"], "")] if result.teacher else []
-    rows += [
-        ("student", f"{arm.weight:g}", arm.validation, arm.test, "chosen on validation" if arm == result.chosen else "")
-        for arm in result.arms
-    ]
+    for arm in result.arms:
+        led = f"student, {arm.guide}" if arm.weight > 0 and (arm.is_control or arm.guide != "teacher") else "student"
+        note = "chosen on validation" if arm == result.chosen else "control" if arm.is_control else ""
+        rows.append((led, f"{arm.weight:g}", arm.validation, arm.test, note))
     for what, weight, validation, test, note in rows:
         ends = test["interval_95"]
         interval = "–" if ends is None else f"{100 * ends[0]:.1f} – {100 * ends[1]:.1f}"

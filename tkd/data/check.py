@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tkd.audio.wav import SAMPLE_RATE_HZ, Int16, read_wav
+from tkd.data.fault import Fault
 from tkd.data.layout import LISTS, NOISE_FOLDER, SILENCE_FOLDER, SPLITS, Layout, read_layout, speaker_of
 from tkd.data.speech_commands import TWELVE_LABELS, UNKNOWN
 from tkd.errors import AudioError
@@ -22,20 +23,7 @@ FORMAT = "tkd.check/1"
 # Real recordings of a word are 0.3 s or more; a shorter one was cut off.
 SHORTEST_S = 0.1
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One thing that is wrong.
-
-    Attributes:
-        kind: a few words, the same for all faults of one kind.
-        path: the file, class or speaker, relative to the data folder.
-        detail: what was seen and what was expected.
-    """
-
-    kind: str
-    path: str
-    detail: str
+_TEXTS = (".md", ".txt", ".csv", ".json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +109,9 @@ def check_data(folder: Path, *, advance: Callable[[int], None] | None = None) ->
         advance: called with the number of recordings done since its last call.
 
     Raises:
-        DataError: this is no data set: no folder, no word folders, or half of the lists.
+        DataError: this is no data set: no folder, no word folders, or a list that is no text.
     """
-    layout = read_layout(folder)
+    layout = read_layout(folder, takes_half_of_the_lists=True)
     reading = _Reading(layout)
     for path in layout.clips():
         reading.read_clip(path)
@@ -245,7 +233,27 @@ def _layout_faults(layout: Layout) -> list[Fault]:
         Fault(kind="in both lists", path=path, detail="expected in one of the two lists")
         for path in layout.listed_twice
     ]
-    return [*missing, *twice]
+    lists = [
+        Fault(kind="missing file", path=name, detail="the other list is there; add it, or remove both to split by hash")
+        for name in LISTS.values()
+        if layout.has_lists and not (layout.folder / name).exists()
+    ]
+    extra = [
+        Fault(kind="extra file", path=path, detail="is never read; expected .wav files in the folder of a word")
+        for path in strangers(layout.folder, (".wav",), [*layout.words, NOISE_FOLDER])
+    ]
+    return [*lists, *missing, *twice, *extra]
+
+
+def strangers(folder: Path, endings: tuple[str, ...], sub_folders: Iterable[str]) -> list[str]:
+    """Files in these sub-folders, relative to the folder, that no reader takes; hidden ones and texts are no matter."""
+    found = []
+    for name in sub_folders:
+        for path in sorted((folder / name).rglob("*")) if (folder / name).is_dir() else ():
+            is_read = path.suffix in endings or path.suffix.lower() in _TEXTS or path.name.startswith(".")
+            if not is_read and path.is_file():
+                found.append(path.relative_to(folder).as_posix())
+    return found
 
 
 def _list_of(layout: Layout, path: str) -> str:

@@ -14,10 +14,11 @@ from typing import Literal
 
 from tkd.audio.sound import Fit, read_sound
 from tkd.audio.wav import SAMPLE_RATE_HZ
-from tkd.data.check import SHORTEST_S, CheckReport, Fault, Holding
+from tkd.data.check import SHORTEST_S, CheckReport, Holding, strangers
 from tkd.data.dataset import Clip
+from tkd.data.fault import Fault
 from tkd.data.folder import ENDINGS, FolderSettings, open_folder
-from tkd.data.fsd50k import GROUND_TRUTH, open_fsd50k
+from tkd.data.fsd50k import AUDIO, GROUND_TRUTH, open_fsd50k
 from tkd.data.keywords import read_archive
 from tkd.data.layout import LISTS, NOISE_FOLDER, SPLITS
 from tkd.data.speech_commands import TWELVE_LABELS, UNKNOWN
@@ -55,11 +56,12 @@ def check_set(folder: Path, kind: Kind, settings: FolderSettings | None, advance
         advance: called with the number of recordings done since its last call.
 
     Raises:
-        DataError, SettingsError: the layout itself is broken: labels and recordings disagree, a list cannot be read.
+        DataError, SettingsError: this is no data set of that layout: a list is missing or is none, a class has no clip.
     """
     convert = True
+    faults: list[Fault] = []
     if kind == "fsd50k":
-        events = open_fsd50k(folder, _FIT)
+        events = open_fsd50k(folder, _FIT, faults)
         found, labels, rule, is_synthetic = events.found, events.labels, "ground truth", events.is_synthetic
     elif kind == "test_archive":
         archive = read_archive(folder)
@@ -67,12 +69,12 @@ def check_set(folder: Path, kind: Kind, settings: FolderSettings | None, advance
         convert = False
     else:
         settings = settings or FolderSettings(fit=_FIT)
-        sounds = open_folder(folder, settings)
+        sounds = open_folder(folder, settings, faults)
         found, labels, rule, is_synthetic = sounds.found, sounds.labels, sounds.split_rule, False
         convert = settings.convert
+    faults += _strangers(folder, kind, settings)
     counts: Counter[tuple[str, int]] = Counter()
     seconds: dict[tuple[str, int], float] = defaultdict(float)
-    faults: list[Fault] = []
     for clip, length_s in _read(folder, found, convert, faults):
         for label in clip.labels or (clip.label,):
             counts[clip.split, label] += 1
@@ -133,6 +135,25 @@ def _read(
         elif clip.word != "_silence_":
             faults.append(Fault(kind="all zeros", path=clip.path, detail="every sample is 0; expected sound"))
         yield clip, length_s
+
+
+def _strangers(folder: Path, kind: Kind, settings: FolderSettings | None) -> list[Fault]:
+    """Files that lie among the recordings and that nobody reads."""
+    faults: list[Fault] = []
+    endings: tuple[str, ...] = (".wav",)
+    names = list(AUDIO.values()) if kind == "fsd50k" else list(TWELVE_LABELS)
+    if kind == "folder":
+        endings = ENDINGS
+        names = [path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
+        loose = [path.name for path in sorted(folder.iterdir()) if path.suffix.lower() in ENDINGS]
+        if settings is None or not settings.label_file:
+            detail = "lies in no folder of a label; move it, or give a list"
+            faults = [Fault(kind="no label", path=name, detail=detail) for name in loose]
+    expected = " or ".join(endings)
+    return faults + [
+        Fault(kind="extra file", path=path, detail=f"is never read; expected {expected} files")
+        for path in strangers(folder, endings, sorted(names))
+    ]
 
 
 def _has_recordings(folder: Path) -> bool:

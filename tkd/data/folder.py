@@ -22,6 +22,7 @@ import numpy as np
 from tkd.audio.sound import Fit, read_sound
 from tkd.audio.wav import SAMPLE_RATE_HZ, Int16
 from tkd.data.dataset import Clip, DataSet
+from tkd.data.fault import Fault
 from tkd.data.fsd50k import clip_generator
 from tkd.data.layout import SPLITS
 from tkd.errors import DataError, SettingsError
@@ -106,21 +107,32 @@ class LabelledFolder(DataSet):
             "split_rule": self.split_rule,
             "seed": self.settings.seed,
             "clip_seconds": self.clip_samples / SAMPLE_RATE_HZ,
+            "crop": self.settings.fit.crop,
+            "pad": self.settings.fit.pad,
+            "convert": self.settings.convert,
+            "label_file": self.settings.label_file,
+            "speaker_pattern": self.settings.speaker_pattern,
             "multi_label": False,
             "protocol": f"{len(self.labels)} classes; split by {self.split_rule}, seed {self.settings.seed}; "
             f"{self.settings.fit}",
         }
 
 
-def open_folder(folder: Path, settings: FolderSettings) -> LabelledFolder:
+def open_folder(folder: Path, settings: FolderSettings, faults: list[Fault] | None = None) -> LabelledFolder:
     """The data set in a folder; lists files and reads no sound.
 
+    Args:
+        folder: the data set.
+        settings: how it is read.
+        faults: takes what is wrong with single lines of the list, which are then left out; None makes it an error.
+
     Raises:
-        DataError: no such folder, no recordings, fewer than two labels, or the list of labels disagrees with the files.
+        DataError: no such folder, no recordings, fewer than two labels, or, without `faults`, the list of labels
+            disagrees with the files.
         SettingsError: the pattern is no regular expression with a group, or finds no speaker in a path.
     """
     there = _recordings(folder)
-    rows = _listed(folder, settings.label_file, there) if settings.label_file else [
+    rows = _listed(folder, settings.label_file, there, faults) if settings.label_file else [
         (path, path.partition("/")[0], "") for path in there if "/" in path
     ]  # fmt: skip
     labels = tuple(sorted({label for _, label, _ in rows}))
@@ -191,36 +203,70 @@ def _recordings(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path for path in relative if not any(part.startswith(".") for part in path.split("/"))))
 
 
-def _listed(folder: Path, name: str, there: Sequence[str]) -> list[tuple[str, str, str]]:
+def _listed(folder: Path, name: str, there: Sequence[str], faults: list[Fault] | None) -> list[tuple[str, str, str]]:
     """(path, label, split) of every line of a list of labels; the list and the folder must name the same files."""
     file = folder / name
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            rows = [(row["path"], row["label"], row.get("split") or "") for row in csv.DictReader(stream)]
+            rows = [(row["path"], row["label"] or "", row.get("split") or "") for row in csv.DictReader(stream)]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as cause:
         raise DataError(
             f"{file} cannot be read as a list of labels ({cause}); expected a CSV file with the header path,label "
             "or path,label,split"
         ) from cause
-    twice = [path for path, count in Counter(path for path, _, _ in rows).items() if count > 1]
-    listed = {path for path, _, _ in rows}
-    for names, seen in (
-        (sorted(listed - set(there)), "are listed and not there"),
-        (sorted(set(there) - listed), "are there and not listed"),
-        (twice, "are listed twice"),
+    found = _disagreements(name, rows, there)
+    if faults is None:
+        _refuse(file, folder, found, rows)
+        return rows
+    faults += found
+    bad = {fault.path for fault in found if fault.kind != "listed twice"}
+    seen: dict[str, tuple[str, str, str]] = {}
+    for row in rows:
+        if row[0] not in bad:
+            seen.setdefault(row[0], row)
+    return list(seen.values())
+
+
+def _disagreements(name: str, rows: Sequence[tuple[str, str, str]], there: Sequence[str]) -> list[Fault]:
+    """Everything that is wrong between a list of labels and the recordings."""
+    listed = Counter(path for path, _, _ in rows)
+    is_split = any(split for _, _, split in rows)
+    found = [
+        Fault(kind=kind, path=path, detail=f"{detail} {name}")
+        for kind, detail, paths in (
+            ("listed but missing", "is not there and is listed in", sorted(set(listed) - set(there))),
+            ("there but not listed", "is there and not listed in", sorted(set(there) - set(listed))),
+            ("listed twice", "is listed twice in", [path for path, count in listed.items() if count > 1]),
+        )
+        for path in paths
+    ]
+    for path, label, split in rows:
+        if not label:
+            found.append(Fault(kind="no label", path=path, detail=f"has no label in {name}"))
+        elif split not in ("", *SPLITS) or (is_split and not split):
+            detail = f"has the split '{split}' in {name}; expected {', '.join(SPLITS)} in every line or in none"
+            found.append(Fault(kind="unknown split", path=path, detail=detail))
+    return found
+
+
+def _refuse(file: Path, folder: Path, found: Sequence[Fault], rows: Sequence[tuple[str, str, str]]) -> None:
+    for kind, seen in (
+        ("listed but missing", "are listed and not there"),
+        ("there but not listed", "are there and not listed"),
+        ("listed twice", "are listed twice"),
     ):
+        names = [fault.path for fault in found if fault.kind == kind]
         if names:
             raise DataError(
                 f"{file} disagrees with the recordings in {folder}: {len(names)} {seen}, the first is {names[0]}; "
                 "mend the list, or copy the recordings again"
             )
-    wrong = next((path for path, label, split in rows if not label or split not in ("", *SPLITS)), "")
-    if wrong or 0 < sum(bool(split) for _, _, split in rows) < len(rows):
+    if found:
+        wrong = next((path for path, label, split in rows if not label or split not in ("", *SPLITS)), "")
         raise DataError(
             f"{file} gives {wrong or 'some clips'} no label or no split; expected a label in every line, and "
             f"{', '.join(SPLITS)} in every line or in none"
         )
-    return rows
 
 
 def _speakers(paths: Sequence[str], pattern: str) -> dict[str, str]:

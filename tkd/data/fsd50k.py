@@ -20,6 +20,7 @@ import csv
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ import numpy as np
 from tkd.audio.sound import Fit, read_sound
 from tkd.audio.wav import SAMPLE_RATE_HZ, Int16
 from tkd.data.dataset import Clip, DataSet
+from tkd.data.fault import Fault
 from tkd.data.layout import SPLITS, SYNTHETIC_MANIFEST
 from tkd.errors import DataError
 
@@ -100,31 +102,37 @@ class Fsd50k(DataSet):
             "task": f"{len(self.labels)} classes, several a clip",
             "synthetic": self.is_synthetic,
             "clip_seconds": self.clip_samples / SAMPLE_RATE_HZ,
+            "crop": self.fit.crop,
+            "pad": self.fit.pad,
+            "seed": self.fit.seed,
             "multi_label": True,
             "protocol": f"{len(self.labels)} classes, several a clip; the ground truth's splits; {self.fit}",
         }
 
 
-def open_fsd50k(folder: Path, fit: Fit) -> Fsd50k:
+def open_fsd50k(folder: Path, fit: Fit, faults: list[Fault] | None = None) -> Fsd50k:
     """The data set in a folder; reads ground truth and metadata, no sound.
 
     Args:
         folder: where the archives were unpacked.
         fit: how recordings become clips.
+        faults: takes what is wrong with single clips, which are then left out; None makes the first of it an error.
 
     Raises:
-        DataError: a file is missing or cannot be read, a label is not in the vocabulary, or ground truth and audio
-            folders disagree.
+        DataError: a file of the ground truth is missing or cannot be read; and without `faults`, a label is not in the
+            vocabulary, or ground truth and audio folders disagree.
     """
     labels = _vocabulary(folder / GROUND_TRUTH / "vocabulary.csv")
-    rows = {part: _rows(folder / GROUND_TRUTH / f"{part}.csv", part) for part in AUDIO}
     found: dict[str, list[Clip]] = {split: [] for split in SPLITS}
     for part in AUDIO:
-        _compare_with_audio(folder, part, {row["fname"] for row in rows[part]})
+        rows = _rows(folder / GROUND_TRUTH / f"{part}.csv", part, faults)
+        there = _compare_with_audio(folder, part, [row["fname"] for row in rows], faults)
         licences = read_licences(folder, part)
-        for row in rows[part]:
-            clip = _clip(row, part, labels, folder)
-            found[clip.split].append(replace(clip, licence=licences.get(row["fname"], "not stated")))
+        for row in rows:
+            clip = _clip(row, part, labels, folder, faults) if row["fname"] in there else None
+            if clip is not None:
+                there.discard(row["fname"])  # a second line of the same clip is left out
+                found[clip.split].append(replace(clip, licence=licences.get(row["fname"], "not stated")))
     return Fsd50k(
         folder=folder,
         labels=labels,
@@ -170,15 +178,30 @@ def _vocabulary(path: Path) -> tuple[str, ...]:
     return tuple(row[1] for row in rows)
 
 
-def _rows(path: Path, part: str) -> list[dict[str, str]]:
+def _rows(path: Path, part: str, faults: list[Fault] | None) -> list[dict[str, str]]:
     rows = _csv(path)
     header = ["fname", "labels", "mids", "split"][: 4 if part == "dev" else 3]
     if not rows or rows[0] != header:
         raise DataError(f"{path} begins with {rows[0] if rows else 'nothing'}; expected {','.join(header)}")
-    wrong = next((number for number, row in enumerate(rows, 1) if len(row) != len(header)), 0)
-    if wrong:
-        raise DataError(f"{path} line {wrong} has {len(rows[wrong - 1])} columns; expected {len(header)}")
-    return [dict(zip(header, row, strict=True)) for row in rows[1:]]
+    good = []
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) == len(header):
+            good.append(dict(zip(header, row, strict=True)))
+            continue
+        message = f"{path} line {number} has {len(row)} columns; expected {len(header)}"
+        _note(faults, "bad line", f"{GROUND_TRUTH}/{part}.csv", message.removeprefix(f"{path} "), message)
+    return good
+
+
+def _note(faults: list[Fault] | None, kind: str, path: str, detail: str, message: str) -> None:
+    """Adds a fault to the list, or raises it where there is none.
+
+    Raises:
+        DataError: with the message.
+    """
+    if faults is None:
+        raise DataError(message)
+    faults.append(Fault(kind=kind, path=path, detail=detail))
 
 
 def _csv(path: Path) -> list[list[str]]:
@@ -191,25 +214,38 @@ def _csv(path: Path) -> list[list[str]]:
         ) from cause
 
 
-def _compare_with_audio(folder: Path, part: str, listed: set[str]) -> None:
+def _compare_with_audio(folder: Path, part: str, names: list[str], faults: list[Fault] | None) -> set[str]:
+    """The clips that are listed and there."""
     there = {path.stem for path in (folder / AUDIO[part]).glob("*.wav")}
-    for names, seen in ((listed - there, "listed and not there"), (there - listed, "there and not listed")):
-        if names:
-            raise DataError(
-                f"{GROUND_TRUTH}/{part}.csv and {AUDIO[part]} of {folder} disagree: {len(names)} clips are {seen}, "
-                f"the first is {min(names)}.wav; unpack both again"
-            )
+    listed = set(names)
+    for strange, seen, kind in (
+        (listed - there, "listed and not there", "listed but missing"),
+        (there - listed, "there and not listed", "there but not listed"),
+        ({name for name, count in Counter(names).items() if count > 1}, "listed twice", "listed twice"),
+    ):
+        for name in sorted(strange):
+            _note(
+                faults, kind, f"{AUDIO[part]}/{name}.wav", f"is {seen} in {GROUND_TRUTH}/{part}.csv",
+                f"{GROUND_TRUTH}/{part}.csv and {AUDIO[part]} of {folder} disagree: {len(strange)} clips are {seen}, "
+                f"the first is {name}.wav; unpack both again",
+            )  # fmt: skip
+    return listed & there
 
 
-def _clip(row: dict[str, str], part: str, labels: tuple[str, ...], folder: Path) -> Clip:
+def _clip(
+    row: dict[str, str], part: str, labels: tuple[str, ...], folder: Path, faults: list[Fault] | None
+) -> Clip | None:
     name, split = row["fname"], row.get("split", "")
     unknown = [label for label in row["labels"].split(",") if label not in labels]
     if unknown or (part == "dev" and split not in _SPLIT_OF):
         what = f"label '{unknown[0]}'" if unknown else f"split '{split}'"
-        raise DataError(
-            f"{folder / GROUND_TRUTH / part}.csv gives clip {name} the {what}; "
-            f"expected {'labels of vocabulary.csv' if unknown else 'train or val'}"
-        )
+        expected = f"expected {'labels of vocabulary.csv' if unknown else 'train or val'}"
+        _note(
+            faults, "unknown label" if unknown else "unknown split", f"{AUDIO[part]}/{name}.wav",
+            f"{part}.csv gives it the {what}; {expected}",
+            f"{folder / GROUND_TRUTH / part}.csv gives clip {name} the {what}; {expected}",
+        )  # fmt: skip
+        return None
     several = tuple(sorted({labels.index(label) for label in row["labels"].split(",")}))
     return Clip(
         id=f"{AUDIO[part]}/{name}.wav",

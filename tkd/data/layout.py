@@ -73,8 +73,12 @@ class Layout:
         return self.split_of.get(clip, "train") if self.has_lists else hash_split(clip)
 
 
-def read_layout(folder: Path) -> Layout:
+def read_layout(folder: Path, *, takes_half_of_the_lists: bool = False) -> Layout:
     """The layout of a data folder, without opening a single recording.
+
+    Args:
+        folder: the data set.
+        takes_half_of_the_lists: a single list splits too, as if the other one were empty; else it is an error.
 
     Raises:
         DataError: there is no such folder, it cannot be read, it holds no word folders, or only one list is there.
@@ -87,7 +91,7 @@ def read_layout(folder: Path) -> Layout:
         )
     lists = {split: _read_list(folder / name) for split, name in LISTS.items()}
     missing_lists = [LISTS[split] for split, clips in lists.items() if clips is None]
-    if len(missing_lists) == 1:
+    if len(missing_lists) == 1 and not takes_half_of_the_lists:
         raise DataError(
             f"{folder} has no {missing_lists[0]} but has the other list; add it, or remove both to split by hash"
         )
@@ -102,7 +106,7 @@ def read_layout(folder: Path) -> Layout:
         clip_samples=round(noisy["seconds"] * SAMPLE_RATE_HZ) if noisy else SAMPLE_RATE_HZ,
         is_synthetic=(folder / SYNTHETIC_MANIFEST).is_file() or bool(noisy and noisy["synthetic"]),
         split_of={clip: split for split, clips in listed.items() for clip in clips},
-        has_lists=not missing_lists,
+        has_lists=len(missing_lists) < len(LISTS),
         listed_missing=tuple(sorted({clip for clips in listed.values() for clip in clips} - there)),
         listed_twice=tuple(sorted(set(listed["validation"]) & set(listed["test"]))),
     )

@@ -5,7 +5,7 @@
     <cache>/<key>/index.json       format, data folder, clips that could not be read
 
 The key is a hash of how files are read and of every clip's name, file size and time of change, so that a changed
-file makes another cache. A cache may be deleted at any time.
+file makes another cache. A cache may be deleted at any time, and old ones are (`tkd.data.eviction`).
 Comes after `tkd.data.dataset` and before `tkd.train.corpus` and `tkd.export.material`.
 """
 
@@ -31,6 +31,7 @@ from converters.command_line import available_cores
 from converters.files import whole_folder
 from tkd.audio.wav import Int16
 from tkd.data.dataset import Clip, DataSet, LoadedClips, targets
+from tkd.data.eviction import INDEX, LIMIT_BYTES, evict, hold
 from tkd.data.pool import processes
 from tkd.errors import AudioError, DataError, SettingsError
 
@@ -53,11 +54,13 @@ class Loading:
         on_bad: `error` stops at the first bad file; `skip` leaves bad files out and lists them in `skipped`.
         cache: folder of the caches; None reads into memory.
         jobs: processes for data sets that decode slowly.
+        limit_bytes: what all caches in the folder may take together; see `tkd.data.eviction`.
     """
 
     on_bad: OnBad = "error"
     cache: Path | None = None
     jobs: int = 1
+    limit_bytes: int = LIMIT_BYTES
 
 
 def default_cache() -> Path:
@@ -154,6 +157,7 @@ def _cached(data: DataSet, clips: Sequence[Clip], loading: Loading, advance: Adv
             advance(len(clips))
             return waveforms, failures
     _make(folder, data, clips, loading, advance)
+    evict(loading.cache, folder, loading.limit_bytes)
     return _open(folder, (len(clips), data.clip_samples))
 
 
@@ -171,11 +175,11 @@ def _make(folder: Path, data: DataSet, clips: Sequence[Clip], loading: Loading, 
             failures = _fill_in_processes(path, data, clips, loading, advance)
         else:
             failures = fill(rows, clips, data.read, loading.on_bad, advance)
-        np.save(partial / "crc32.npy", _checksums(rows))
+        np.save(partial / "crc32.npy", checksums(rows))
         rows.flush()
         del rows
         index = {"format": FORMAT, "data": str(data.folder), "reading": data.reading, "failures": failures}
-        (partial / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        (partial / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 def _open(folder: Path, shape: tuple[int, int]) -> tuple[Int16, list[Failure]]:
@@ -185,7 +189,7 @@ def _open(folder: Path, shape: tuple[int, int]) -> tuple[Int16, list[Failure]]:
         DataError: a file of it is missing, truncated or changed.
     """
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         # Copy on write: PyTorch wants an array that it may write to, the file is never changed.
         rows = np.load(folder / "waveforms.npy", mmap_mode="c", allow_pickle=False)
         stored = np.load(folder / "crc32.npy", allow_pickle=False)
@@ -194,14 +198,15 @@ def _open(folder: Path, shape: tuple[int, int]) -> tuple[Int16, list[Failure]]:
         raise DataError(f"the cache {folder} is damaged ({cause})") from cause
     if rows.shape != shape or rows.dtype != np.int16 or stored.shape != shape[:1] or index.get("format") != FORMAT:
         raise DataError(f"the cache {folder} is damaged (it holds {rows.dtype} of shape {rows.shape}, not {shape})")
-    changed = np.flatnonzero(_checksums(rows) != stored)
+    changed = np.flatnonzero(checksums(rows) != stored)
     if len(changed):
         raise DataError(f"the cache {folder} is damaged ({len(changed)} clips have another checksum)")
+    hold(folder, rows)
     return rows, failures
 
 
-def _checksums(rows: Int16) -> npt.NDArray[np.uint32]:
-    """CRC-32 of each row, shape (clips,)."""
+def checksums(rows: Int16) -> npt.NDArray[np.uint32]:
+    """CRC-32 of each row of shape (clips, samples), shape (clips,)."""
     with ThreadPoolExecutor(available_cores()) as pool:  # zlib gives up Python's lock; mapped pages are read ahead
         parts = pool.map(
             lambda first: [zlib.crc32(row) for row in rows[first : first + _STEP]], range(0, len(rows), _STEP)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tkd.audio.wav import SAMPLE_RATE_HZ, Int16
 from tkd.data.noise import Float32
@@ -42,8 +43,8 @@ class Mixed:
 
     Attributes:
         samples: int16, shape (samples,).
-        first: first sample of the word; None without one.
-        end: first sample after it; None without one.
+        first: first sample at which the word sounds; None without one.
+        end: first sample after its sound; None without one.
         snr_db: what was drawn; None without a word.
         noises: names of the noises, the louder first.
     """
@@ -70,10 +71,13 @@ def mix(word: Int16 | None, noises: Mapping[str, Int16], settings: MixSettings, 
     level_dbfs = rng.uniform(*settings.level_dbfs)
     first = end = None
     if word is not None:
-        first = int(place * (settings.samples - len(word) + 1))
-        end = first + len(word)
+        begin = int(place * (settings.samples - len(word) + 1))
+        sound, is_active = _at_active_rms(word)
         clip *= 10 ** (-snr_db / 20)
-        clip[first:end] += _at_active_rms(word)
+        clip[begin : begin + len(word)] += sound
+        active = np.flatnonzero(is_active)
+        first = begin + int(active[0]) * _FRAME
+        end = begin + min(len(word), (int(active[-1]) + 1) * _FRAME)
     clip *= 10 ** (level_dbfs / 20) / max(_rms(clip), 1e-9)
     clip *= 32_767 / max(1.0, float(np.abs(clip).max()) / 0.97)  # a peak turns the whole clip down, nothing is clipped
     return Mixed(
@@ -108,18 +112,18 @@ def _piece(recording: Int16, samples: int, rng: np.random.Generator) -> Float32:
     return piece
 
 
-def _at_active_rms(word: Int16) -> Float32:
-    """A word without its mean, faded at both ends, at an RMS of 1 where it sounds."""
+def _at_active_rms(word: Int16) -> tuple[Float32, npt.NDArray[np.bool_]]:
+    """A word without its mean, faded at both ends, at an RMS of 1 where it sounds; and in which frames it does."""
     sound = word.astype(np.float32)
     sound -= sound.mean()
     fade = np.linspace(0, 1, min(_FADE, len(sound)), dtype=np.float32)
     sound[: len(fade)] *= fade
     sound[len(sound) - len(fade) :] *= fade[::-1]
     power = np.square(sound[: max(1, len(sound) // _FRAME) * _FRAME])
-    frames = power.reshape(-1, _FRAME).mean(axis=1) if len(power) >= _FRAME else power
-    active = frames[frames >= frames.max() * 10 ** (-_ACTIVE_DB / 10)]
-    sound /= max(float(np.sqrt(active.mean())), 1e-9)
-    return sound
+    frames = power.reshape(-1, _FRAME).mean(axis=1) if len(power) >= _FRAME else power.mean(keepdims=True)
+    is_active = frames >= frames.max() * 10 ** (-_ACTIVE_DB / 10)
+    sound /= max(float(np.sqrt(frames[is_active].mean())), 1e-9)
+    return sound, is_active
 
 
 def _rms(sound: Float32) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tkd.audio.batched import features_of
 from tkd.audio.features import FeatureConfig, FrontEnd
 from tkd.data.layout import NOISE_FOLDER, speaker_of
 from tkd.data.loading import load_clips
@@ -23,12 +24,14 @@ from tkd.data.speech_commands import SILENCE, SilenceKind
 from tkd.errors import SettingsError
 from tkd.export.material import data_config, find_data
 from tkd.scoring.models import Model
+from tkd.settings import from_table
 from tkd.train.config import DataConfig
 from tkd.train.corpus import Display, loading_of, open_data_of
 
-_BATCH = 500
 # What a score is comparable under; anything else of a data set's description is left out.
-_PROTOCOL = ("name", "folder", "layout", "task", "synthetic", "silence", "split_rule", "seed", "protocol")
+_PROTOCOL = (
+    "name", "folder", "layout", "task", "synthetic", "multi_label", "silence", "split_rule", "seed", "protocol",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,7 +43,8 @@ class ClipSet:
         split: `train`, `validation` or `test`.
         ids: one name a clip.
         speakers: one a clip; a clip of silence has its own name here.
-        labels: class indices, int64, shape (clips,).
+        labels: class indices, int64 of shape (clips,), or for several labels a clip zeros and ones, float32 of shape
+            (clips, classes).
         protocol: name and folder of the data, silence protocol, split rule, seed, whether synthetic.
         waveforms: int16, shape (clips, samples); None for a pack, whose features lie in the bundles.
     """
@@ -49,9 +53,14 @@ class ClipSet:
     split: str
     ids: tuple[str, ...]
     speakers: tuple[str, ...]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     protocol: Mapping[str, Any]
     waveforms: NDArray[np.int16] | None
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a clip may have several labels, so that models are scored by mean average precision."""
+        return self.labels.ndim == 2
 
     @property
     def silent(self) -> int:
@@ -110,7 +119,7 @@ def logits_of(models: Sequence[Model], clips: ClipSet, display: Display) -> list
             else:
                 config = _front_end(model)
                 if config not in features:
-                    features[config] = _features(clips.waveforms, config)
+                    features[config] = features_of(torch.from_numpy(clips.waveforms), FrontEnd(config)).numpy()
                 logits = model.logits(features[config])
             if logits.shape != (len(clips.ids), len(model.labels)):
                 raise SettingsError(
@@ -133,14 +142,14 @@ def _packed(models: Sequence[Model]) -> ClipSet:
                 "cannot be compared; name a data set with --data"
             )
     assert first is not None
-    if first.labels.ndim != 1:
-        raise SettingsError(f"the clips of {models[0].path} have several labels each; expected one label a clip")
+    several = first.labels.ndim == 2
     return ClipSet(
         source="evaluation pack",
         split="test",
         ids=first.ids,
-        speakers=tuple(_speaker(name) for name in first.ids),
-        labels=first.labels.astype(np.int64),
+        # Only names of keywords tell a speaker.
+        speakers=first.ids if several else tuple(_speaker(name) for name in first.ids),
+        labels=first.labels.astype(np.float32 if several else np.int64),
         protocol={key: models[0].trained_on.get(key) for key in _PROTOCOL},
         waveforms=None,
     )
@@ -151,16 +160,16 @@ def _loaded(
 ) -> ClipSet:
     known = models[0].trained_on
     checkpoint = models[0].checkpoint
-    usual = DataConfig(folder=str(folder)) if checkpoint is None else data_config(folder, checkpoint)
+    usual = _recorded(folder, known) if checkpoint is None else data_config(folder, checkpoint)
     seed = known.get("seed")
     config = dataclasses.replace(
         usual,
         silence=silence or known.get("silence") or usual.silence,
         seed=usual.seed if seed is None else int(seed),
     )
+    if silence is not None and config.kind != "speech_commands":
+        raise SettingsError(f"{folder} is no data set of keywords and has no clips of silence; leave --silence out")
     data_set = open_data_of(config, models[0].labels)
-    if data_set.is_multi_label:
-        raise SettingsError(f"the clips of {folder} have several labels each; expected one label a clip")
     drawn = data_set.clips(split)
     with display("reading clips", len(drawn)) as advance:
         loaded = load_clips(data_set, drawn, loading_of(config), advance)
@@ -174,6 +183,15 @@ def _loaded(
         protocol={key: described.get(key) for key in _PROTOCOL},
         waveforms=loaded.waveforms,
     )
+
+
+def _recorded(folder: Path, known: Mapping[str, Any]) -> DataConfig:
+    """The settings of a data set as a bundle records them; those of Speech Commands where it records none."""
+    if known.get("layout") not in ("fsd50k", "folder"):
+        return DataConfig(folder=str(folder))
+    names = ("clip_seconds", "crop", "pad", "convert", "label_file", "speaker_pattern")
+    settings = {name: known[name] for name in names if known.get(name) is not None}
+    return from_table(DataConfig, {"folder": str(folder), "kind": known["layout"], **settings}, "the bundle's data")
 
 
 def _check_labels(models: Sequence[Model]) -> None:
@@ -193,13 +211,6 @@ def _front_end(model: Model) -> FeatureConfig:
             "pack only: leave --data out"
         )
     return model.features
-
-
-def _features(waveforms: NDArray[np.int16], config: FeatureConfig) -> np.ndarray:
-    front_end = FrontEnd(config)
-    with torch.inference_mode():
-        parts = [front_end(part.float() / 32768.0) for part in torch.split(torch.from_numpy(waveforms), _BATCH)]
-    return torch.cat(parts).numpy()
 
 
 def _speaker(name: str) -> str:

@@ -77,7 +77,7 @@ def roc(scores: Floats, truth: NDArray[np.bool_]) -> Roc:
     """
     if scores.shape != truth.shape or not truth.any() or truth.all():
         raise ValueError(f"expected scores like the truth, which has both kinds; saw {scores.shape} and {truth.shape}")
-    ranked = _ranked(scores).ravel()
+    ranked = ranked_last(scores).ravel()
     order = np.argsort(-ranked, kind="stable")
     accepted = truth.ravel()[order]
     # One point a threshold: equal scores are accepted together.
@@ -118,11 +118,11 @@ def mean_average_precision(scores: NDArray[np.floating[Any]], truth: NDArray[np.
     present = np.asarray(truth.any(axis=0))
     if scores.shape != truth.shape or not present.any():
         raise ValueError(f"expected scores like the truth and a label at least, saw {scores.shape} and {truth.shape}")
-    ranked = _ranked(scores)
+    ranked = ranked_last(scores)
     return float(average_precision_score(truth[:, present], ranked[:, present], average="macro")), int(present.sum())
 
 
-def _ranked(scores: NDArray[np.floating[Any]]) -> Floats:
+def ranked_last(scores: NDArray[np.floating[Any]]) -> Floats:
     """Scores with undefined rows (a NaN or +∞ somewhere) below all others."""
     wide = np.asarray(scores, np.float64)
     defined = np.asarray(np.isfinite(wide).all(axis=1))

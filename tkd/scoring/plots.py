@@ -1,6 +1,6 @@
-"""Confusion matrices and ROC curves as PNG.
+"""Confusion matrices, ROC curves and average precisions as PNG.
 
-Before this: `tkd.scoring.summary`. After this: `tkd.cli.evaluate --output`.
+Before this: `tkd.scoring.summary` and `tkd.scoring.several`. After this: `tkd.cli.evaluate --output`.
 Colours keep their order without hue: one-hue shades for matrices, Okabe and Ito's palette with line styles for curves.
 Tested in `tests/tkd/scoring/test_plots.py`.
 """
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from converters.files import whole_file
 from tkd.scoring.detection import Floats
+from tkd.scoring.several import PrecisionEvaluation
 from tkd.scoring.summary import CURVE_GRID, Evaluation, Summary
 
 if TYPE_CHECKING:
@@ -70,6 +71,29 @@ def draw_roc(evaluation: Evaluation, path: Path) -> None:
     axes.set_title(_caption(evaluation), fontsize=9)
     axes.grid(which="major", color="0.85", linewidth=0.6)
     axes.legend(loc="lower left", fontsize=8, title="less area is better", title_fontsize=8)
+    _save(figure, path)
+
+
+def draw_precisions(evaluation: PrecisionEvaluation, path: Path) -> None:
+    """Writes a dot for each class and model: its average precision, the best class of the first model on top."""
+    first = evaluation.summaries[0]
+    classes = [label for label, value in first.scores.per_class.items() if value is not None]
+    classes.sort(key=lambda label: first.scores.per_class[label] or 0.0)
+    figure = Figure(figsize=(7.2, 1.6 + 0.2 * len(classes)), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    for place, summary in enumerate(evaluation.summaries):
+        colour, scores = _COLOURS[place % len(_COLOURS)], summary.scores
+        label = f"{summary.model.name} ({summary.model.runtime}): mAP {100 * scores.value:.1f} %"
+        values = [100 * (scores.per_class[name] or 0.0) for name in classes]
+        axes.plot(values, range(len(classes)), "o", color=colour, label=label, markersize=5 - min(place, 3))
+        axes.axvline(100 * scores.value, color=colour, linewidth=1.0, linestyle=_STYLES[place % len(_STYLES)])
+    axes.set_yticks(range(len(classes)), classes, fontsize=7)
+    axes.set(xlim=(0, 102), xlabel="average precision, %")
+    axes.grid(axis="y", color="0.9", linewidth=0.5)
+    clips, kind = evaluation.clips, "SYNTHETIC · " if evaluation.synthetic else ""
+    where = f"{clips.split} split of {clips.protocol.get('name')} ({clips.source})"
+    axes.set_title(f"{kind}{len(clips.ids):,} clips, {where}", fontsize=9)
+    axes.legend(loc="lower left", fontsize=8)
     _save(figure, path)
 
 

@@ -157,17 +157,7 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
     """The content of a `tkd.scores/1` file, every prediction included."""
     clips = evaluation.clips
     return {
-        "format": FORMAT,
-        "synthetic": evaluation.synthetic,
-        "clips": {
-            "source": clips.source,
-            "split": clips.split,
-            "total": len(clips.ids),
-            "speakers": clips.people,
-            "silence_clips": clips.silent,
-            "list_sha256": hashlib.sha256("\n".join(clips.ids).encode()).hexdigest(),
-            **clips.protocol,
-        },
+        **clips_document(clips, synthetic=evaluation.synthetic),
         "method": {
             "confidence": CONFIDENCE,
             "resamples": RESAMPLES,
@@ -189,13 +179,34 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
         "average": _of_average(evaluation.average) if evaluation.average else None,
         "ids": list(clips.ids),
         "expected": clips.labels.tolist(),
-        "tools": tool_versions(_TOOLS),
-        "git": git_state(),
+        **tools_document(),
     }
 
 
-def _of_summary(summary: Summary) -> dict[str, Any]:
-    model = summary.model
+def clips_document(clips: ClipSet, *, synthetic: bool) -> dict[str, Any]:
+    """The beginning of every `tkd.scores/1` file: its format, and what was scored on."""
+    return {
+        "format": FORMAT,
+        "synthetic": synthetic,
+        "clips": {
+            "source": clips.source,
+            "split": clips.split,
+            "total": len(clips.ids),
+            "speakers": clips.people,
+            "silence_clips": clips.silent,
+            "list_sha256": hashlib.sha256("\n".join(clips.ids).encode()).hexdigest(),
+            **clips.protocol,
+        },
+    }
+
+
+def tools_document() -> dict[str, Any]:
+    """Its end: what wrote it."""
+    return {"tools": tool_versions(_TOOLS), "git": git_state()}
+
+
+def model_document(model: Model) -> dict[str, Any]:
+    """What such a file says of a model beside its scores."""
     return {
         "name": model.name,
         "path": str(model.path),
@@ -207,6 +218,12 @@ def _of_summary(summary: Summary) -> dict[str, Any]:
         "channel_scale": None if model.channel_scale is None else model.channel_scale.tolist(),
         "trained_on": model.trained_on.get("name"),
         "trained_on_synthetic": model.trained_on_synthetic,
+    }
+
+
+def _of_summary(summary: Summary) -> dict[str, Any]:
+    return {
+        **model_document(summary.model),
         **summary.scores.to_dict(),
         "interval_95_by_speaker": summary.by_speaker,
         "undefined": summary.undefined,

@@ -12,6 +12,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from tkd.provenance import synthetic_words
 from tkd.scoring.bootstrap import RESAMPLES, Comparison, Interval
 from tkd.scoring.summary import Evaluation, Summary
 
@@ -54,12 +55,15 @@ def _heading(evaluation: Evaluation) -> Iterator[str]:
     clips = evaluation.clips
     protocol = clips.protocol
     yield f"{len(clips.ids):,} clips: {clips.split} split of {protocol.get('name') or 'unknown data'} ({clips.source})"
-    yield (
-        f"{clips.people:,} speakers, {clips.silent:,} clips of silence; silence: {protocol.get('silence')}; "
-        f"split by {protocol.get('split_rule')}"
-    )
+    if protocol.get("layout") == "folder":
+        yield str(protocol.get("protocol"))
+    else:
+        yield (
+            f"{clips.people:,} speakers, {clips.silent:,} clips of silence; silence: {protocol.get('silence')}; "
+            f"split by {protocol.get('split_rule')}"
+        )
     if protocol.get("synthetic"):
-        yield "SYNTHETIC speech (espeak-ng): these numbers say nothing about people's voices"
+        yield synthetic_words(protocol)
     elif evaluation.synthetic:
         names = [each.model.name for each in evaluation.summaries if each.model.trained_on_synthetic]
         yield f"trained on SYNTHETIC speech (espeak-ng): {', '.join(names)}"

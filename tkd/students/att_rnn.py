@@ -15,7 +15,6 @@ from tkd.students.student import AttentiveStudent
 from tkd.students.tensorflow_layers import TF_EPSILON, SameConv2d, initialise_glorot
 
 _BN_MOMENTUM = 0.01  # Keras's default .99, in PyTorch's convention
-_UNITS = 128
 
 
 class AttRnn(AttentiveStudent):
@@ -26,11 +25,12 @@ class AttRnn(AttentiveStudent):
         classes: number of labels.
         heads: queries; each sees all time steps, and what they gather is joined.
         dropout: share of the gathered values dropped in training.
+        units: of each recurrent layer, in each direction.
     """
 
-    def __init__(self, channels_in: int, classes: int, *, heads: int, dropout: float) -> None:
+    def __init__(self, channels_in: int, classes: int, *, heads: int, dropout: float, units: int = 128) -> None:
         super().__init__()
-        width = 2 * _UNITS
+        width = 2 * units
         # The convolutions run over time alone, and the last has one channel: the recurrent input is channels_in wide.
         self.convolutions = nn.Sequential(
             SameConv2d(1, 10, (5, 1)), nn.ReLU(), nn.BatchNorm2d(10, eps=TF_EPSILON, momentum=_BN_MOMENTUM),
@@ -38,7 +38,7 @@ class AttRnn(AttentiveStudent):
         )  # fmt: skip
         initialise_glorot(self.convolutions)
         self.recurrent = nn.Sequential(
-            Gru(channels_in, _UNITS, is_bidirectional=True), Gru(width, _UNITS, is_bidirectional=True)
+            Gru(channels_in, units, is_bidirectional=True), Gru(width, units, is_bidirectional=True)
         )
         self.context_channels = width
         self.query = nn.ModuleList(nn.Linear(width, width) for _ in range(heads))

@@ -24,12 +24,13 @@ class Crnn(Student):
     Args:
         channels_in: channels of a feature frame (20 MFCC in the paper), at least 5.
         classes: number of labels.
+        units: of the recurrent layer.
 
     Raises:
         SettingsError: too few channels for the kernels.
     """
 
-    def __init__(self, channels_in: int, classes: int) -> None:
+    def __init__(self, channels_in: int, classes: int, *, units: int = 256) -> None:
         super().__init__()
         if channels_in <= _FREQUENCIES_LOST:
             raise SettingsError(
@@ -39,10 +40,10 @@ class Crnn(Student):
         self.first = nn.Conv2d(1, _FILTERS, (3, 3))
         self.second = nn.Conv2d(_FILTERS, _FILTERS, (5, 3))
         initialise_glorot(self)
-        self.context_channels = 256
+        self.context_channels = units
         self.gru = Gru((channels_in - _FREQUENCIES_LOST) * _FILTERS, self.context_channels)
         self.dropout = nn.Dropout(0.1)
-        self.dense = nn.Sequential(nn.Linear(256, 128), nn.Linear(128, 256), nn.ReLU(), nn.Linear(256, classes))
+        self.dense = nn.Sequential(nn.Linear(units, 128), nn.Linear(128, 256), nn.ReLU(), nn.Linear(256, classes))
         initialise_glorot(self.dense)
 
     def contexts(self, features: Tensor) -> Tensor:

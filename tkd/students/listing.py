@@ -18,7 +18,7 @@ FORMAT = "tkd.students/1"
 
 _LINE = "{:<18}{:>10}{:>10}{:>10}{:>7}{:>7}  {}"
 _HEADINGS = ("student", "trainable ", "with BN ", "MACs  ", "V1 % ", "V2 % ", "in the paper")
-_MARKS = {"trainable": ("*", " "), "with statistics": (" ", "*"), "either": ("*", "*")}
+_MARKS = {"trainable": ("*", " "), "with statistics": (" ", "*"), "either": ("*", "*"), "none": (" ", " ")}
 _NOTES = """\
 * the count that the paper prints: trainable, or with the moving statistics of
   batch normalisation (BN).

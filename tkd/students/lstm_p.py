@@ -86,12 +86,14 @@ class LstmP(GatedStudent):
     Args:
         channels_in: channels of a feature frame (20 MFCC in the paper).
         classes: number of labels.
+        units: of the memory.
+        projected: channels of an output.
     """
 
-    def __init__(self, channels_in: int, classes: int) -> None:
+    def __init__(self, channels_in: int, classes: int, *, units: int = 500, projected: int = 200) -> None:
         super().__init__()
-        self.context_channels = 200
-        self.lstm = PeepholeLstm(channels_in, 500, self.context_channels)
+        self.context_channels = projected
+        self.lstm = PeepholeLstm(channels_in, units, projected)
         self.dropout = nn.Dropout(0.3)
         self.classifier = nn.Linear(self.context_channels, classes)
         initialise_glorot(self.classifier)

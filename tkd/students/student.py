@@ -114,7 +114,8 @@ class StudentSpec:
         trainable_parameters: with 12 classes.
         parameters_with_statistics: the same plus the moving means and variances of batch normalisation.
         macs_of_one_second: multiply-accumulates of one second at that front end, as `tkd.students.macs` counts them.
-        published_count: which of the two counts the paper prints; `either` where they are the same.
+        published_count: which of the two counts the paper prints; `either` where they are the same, `none` where
+            the network is in no paper.
         published_parameters: the figure as the paper prints it.
         accuracies: what the paper reports; empty where it reports none.
     """
@@ -127,7 +128,7 @@ class StudentSpec:
     trainable_parameters: int
     parameters_with_statistics: int
     macs_of_one_second: int
-    published_count: Literal["trainable", "with statistics", "either"]
+    published_count: Literal["trainable", "with statistics", "either", "none"]
     published_parameters: str
     accuracies: tuple[Accuracy, ...]
 

@@ -28,6 +28,7 @@ _HELLO_EDGE = "Zhang et al. 2017, arXiv 1711.07128"
 _MLPERF = "Banbury et al. 2021, arXiv 2106.07597"
 _SAINATH = "Sainath and Parada 2015, Interspeech"
 _TANG = "Tang and Lin 2018, arXiv 1710.10361"
+_REDUCED = "Ours: kws_streaming's recurrent networks, reduced"
 
 
 def _v1(percent: float) -> Accuracy:
@@ -222,6 +223,31 @@ STUDENTS: dict[str, StudentSpec] = {
             build=partial(Res, channels=19, layers=13, pool=(1, 1), is_dilated=True),
             trainable_parameters=42_636, parameters_with_statistics=43_130, macs_of_one_second=166_239_588,
             published_count="with statistics", published_parameters="43K", accuracies=(_v1(94.0),),
+        ),
+        # Ours: the recurrent students of the paper at a size that a grid of many trainings can afford on a processor.
+        StudentSpec(
+            name="lstm-p-reduced", title="LSTM-P, reduced", source=_REDUCED, features="kws-streaming",
+            build=partial(LstmP, units=160, projected=80),
+            trainable_parameters=78_892, parameters_with_statistics=78_892, macs_of_one_second=3_764_160,
+            published_count="none", published_parameters="", accuracies=(),
+        ),
+        StudentSpec(
+            name="crnn-reduced", title="CRNN, reduced", source=_REDUCED, features="kws-streaming",
+            build=partial(Crnn, units=96),
+            trainable_parameters=154_492, parameters_with_statistics=154_492, macs_of_one_second=7_171_040,
+            published_count="none", published_parameters="", accuracies=(),
+        ),
+        StudentSpec(
+            name="att-rnn-reduced", title="Att-RNN, reduced", source=_REDUCED, features="kws-streaming",
+            build=partial(AttRnn, heads=1, dropout=0.1, units=64),
+            trainable_parameters=134_897, parameters_with_statistics=134_919, macs_of_one_second=5_330_768,
+            published_count="none", published_parameters="", accuracies=(),
+        ),
+        StudentSpec(
+            name="mhatt-rnn-reduced", title="MHAtt-RNN, reduced", source=_REDUCED, features="kws-streaming-mhatt",
+            build=partial(AttRnn, heads=4, dropout=0.2, units=64),
+            trainable_parameters=209_009, parameters_with_statistics=209_031, macs_of_one_second=5_442_128,
+            published_count="none", published_parameters="", accuracies=(),
         ),
     )
 }  # fmt: skip

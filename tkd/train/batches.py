@@ -46,12 +46,15 @@ class ClipStore:
         labels: int64 of shape (clips,), or float32 zeros and ones of shape (clips, classes).
         sample_rate_hz: of all waveforms.
         noise: background noise of the split.
+        intervals_s: start and end of each clip's keyword, seconds, float64 of shape (clips, 2), NaN in clips without
+            one; None where the data set does not say.
     """
 
     waveforms: Tensor
     labels: Tensor
     sample_rate_hz: int
     noise: NoiseBank | None
+    intervals_s: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -70,6 +73,8 @@ class Batches:
         batch_size: clips a batch; a store with fewer gives all of them each time.
         seed: with the step, decides everything.
         prepare: turns waveforms (batch, samples) into inputs, for example a front end.
+        prepared: what `prepare` gives for every clip of the store, where augmentation leaves the waveforms as they
+            are: nothing is then computed twice.
     """
 
     def __init__(
@@ -79,8 +84,11 @@ class Batches:
         batch_size: int,
         seed: int,
         prepare: Callable[[Tensor], Tensor],
+        prepared: Tensor | None = None,
     ) -> None:
+        assert prepared is None or config.keeps_waveforms, "prepared inputs of clips that augmentation changes"
         self._store = store
+        self._prepared = prepared
         self._config = config
         self._size = min(batch_size, len(store))
         self._seed = seed
@@ -97,20 +105,25 @@ class Batches:
             self._epoch = epoch
         index = self._order[place * self._size : (place + 1) * self._size]
         generator = _generator(self._seed, step, 1)
-        waveforms, shift_samples = augment(
-            self._store.clips(index), self._store.noise, self._config, self._store.sample_rate_hz, generator
-        )
         with torch.no_grad():
-            inputs = self._prepare(waveforms)
+            inputs, shift_samples = self._inputs(index, generator)
             if self._config.feature_masks:
                 inputs = mask_features(
                     inputs,
                     max_frames=self._config.max_mask_frames,
                     max_bands=self._config.max_mask_channels,
                     masks=self._config.feature_masks,
-                    generator=generator,
+                    generator=_generator(self._seed, step, 2),
                 )
         return Batch(inputs=inputs, labels=self._store.labels[index], index=index, shift_samples=shift_samples)
+
+    def _inputs(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        if self._prepared is not None:
+            return self._prepared[index], torch.zeros(len(index), dtype=torch.long)
+        waveforms, shift_samples = augment(
+            self._store.clips(index), self._store.noise, self._config, self._store.sample_rate_hz, generator
+        )
+        return self._prepare(waveforms), shift_samples
 
     def run(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps first … last-1, prepared ahead by one thread while the caller computes."""

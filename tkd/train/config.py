@@ -189,7 +189,7 @@ class TrainConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if self.needs_teacher and self.augment.max_resample:
+        if self.distill.guides and self.augment.max_resample:
             raise SettingsError(
                 "augment.max_resample stretches clips, and the teacher's cached attention is that of clips as they "
                 "are: leave it out, or train without a teacher (distill.lambdas = [0.0])"
@@ -197,8 +197,8 @@ class TrainConfig:
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether any student of the run is distilled."""
-        return any(weight > 0 for weight in self.distill.lambdas)
+        """Whether any student of the run learns from a teacher."""
+        return self.distill.needs_teacher
 
     def digest(self) -> str:
         """16 hexadecimal digits that change with any setting but the run's folder."""

@@ -6,24 +6,27 @@ Tested in `tests/tkd/train/test_corpus.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from converters.command_line import Advance, available_cores
 from tkd.audio.sound import Fit
 from tkd.audio.wav import SAMPLE_RATE_HZ
 from tkd.augment import noise_bank
-from tkd.data.dataset import DataSet
+from tkd.data.dataset import Clip, DataSet
 from tkd.data.folder import FolderSettings, open_folder
 from tkd.data.fsd50k import open_fsd50k
 from tkd.data.keywords import KeywordSettings, KeywordTask, open_keywords
-from tkd.data.layout import SPLITS
-from tkd.data.loading import Loading, default_cache, load_clips
+from tkd.data.layout import NOISE_FOLDER, SPLITS
+from tkd.data.loading import Loading, checksums, default_cache, load_clips
+from tkd.data.noisy import INTERVALS, read_intervals
 from tkd.errors import DataError
 from tkd.train.batches import ClipStore
 from tkd.train.config import DataConfig
@@ -40,13 +43,19 @@ class Corpus:
         labels: in the order of the logits.
         is_multi_label: a clip may have several; its labels are then zeros and ones, float32 of shape (clips, classes).
         stores: `train`, `validation` and `test`.
-        description: folder, synthetic or not, protocol, clips by split, files that were skipped.
+        description: folder, synthetic or not, protocol, clips by split, files that were skipped, and a fingerprint: 16
+            digits that change with any clip's name, label or sound.
     """
 
     labels: tuple[str, ...]
     is_multi_label: bool
     stores: dict[str, ClipStore]
     description: dict[str, Any]
+
+    @property
+    def samples(self) -> int:
+        """Length of a clip."""
+        return int(self.stores["train"].waveforms.shape[1])
 
 
 def open_data(config: DataConfig) -> DataSet:
@@ -113,26 +122,63 @@ def load_corpus(config: DataConfig, display: Display) -> Corpus:
     """All three splits of the task.
 
     Raises:
-        DataError: the folder is missing or not in the expected layout, or a class is empty.
+        DataError: the folder is missing or not in the expected layout, a class is empty, or the intervals of the
+            keywords do not fit the clips.
         AudioError: a file cannot be read and `config.on_bad_file` is `error`.
     """
     data = open_data(config)
     drawn = {split: data.clips(split) for split in SPLITS}
     loading = loading_of(config)
     stores, skipped = {}, []
+    fingerprint = hashlib.blake2b("\n".join(data.labels).encode(), digest_size=8)
     with display("reading clips", sum(map(len, drawn.values()))) as advance:
         for split, clips in drawn.items():
             loaded = load_clips(data, clips, loading, advance)
             skipped += [f"{name}: {reason}" for name, reason in loaded.skipped]
+            fingerprint.update("\n".join((split, *(clip.id for clip in loaded.clips))).encode())
+            fingerprint.update(loaded.labels.tobytes() + checksums(loaded.waveforms).tobytes())
             stores[split] = ClipStore(
                 waveforms=torch.from_numpy(loaded.waveforms),
                 labels=torch.from_numpy(loaded.labels),
                 sample_rate_hz=SAMPLE_RATE_HZ,
                 noise=noise_bank(data.background(split), data.clip_samples) if split == "train" else None,
+                intervals_s=intervals_of(data, loaded.clips),
             )
     description = {
         **data.describe(),
         "clips": {split: len(store) for split, store in stores.items()},
         "skipped": skipped,
+        "fingerprint": fingerprint.hexdigest(),
     }
     return Corpus(labels=data.labels, is_multi_label=data.is_multi_label, stores=stores, description=description)
+
+
+def intervals_of(data: DataSet, clips: Sequence[Clip]) -> Tensor | None:
+    """Start and end of each clip's keyword, in seconds: float64 of shape (clips, 2), NaN for a clip without one.
+
+    None where the data set does not say: it has no `intervals.csv`, see `tkd.data.noisy`.
+
+    Raises:
+        DataError: a clip with a word is not in the file, or its interval is not inside the clip.
+    """
+    path = data.folder / INTERVALS
+    if not path.exists():
+        return None
+    known = read_intervals(data.folder)
+    seconds = data.clip_samples / SAMPLE_RATE_HZ
+    rows = []
+    for clip in clips:
+        is_noise = not clip.path or clip.path.startswith(NOISE_FOLDER)
+        if not is_noise and clip.path not in known:
+            raise DataError(
+                f"{path} does not name {clip.path}; the file and the clips do not belong together: make the data set "
+                "again with tkd-data noisy"
+            )
+        interval = None if is_noise else known[clip.path]
+        if interval is not None and not 0 <= interval[0] < interval[1] <= seconds + 1e-3:
+            raise DataError(
+                f"{path}: the word of {clip.path} is at {interval[0]:g} to {interval[1]:g} s, and the clip is "
+                f"{seconds:g} s long; make the data set again with tkd-data noisy"
+            )
+        rows.append(interval or (float("nan"), float("nan")))
+    return torch.tensor(rows, dtype=torch.float64)

@@ -9,7 +9,10 @@ import json
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class RunLog:
@@ -34,6 +37,10 @@ class RunLog:
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._board.add_scalar(f"{stage}/{name}", value, step)
+
+    def show(self, name: str, figure: Figure) -> None:
+        """Adds a picture to TensorBoard."""
+        self._board.add_figure(name, figure, close=False)
 
     def __enter__(self) -> RunLog:
         return self

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tkd.attention import interpolate, shift_frames
-from tkd.distill import DistillConfig, QueryAttention, attention_divergence, combine
+from tkd.distill import DistillConfig, QueryAttention, attention_divergence, combine, logit_divergence
+from tkd.errors import SettingsError
 from tkd.evaluate import Metric, metric_of, predict, value_of
-from tkd.students import Student
+from tkd.students import AttentiveStudent, Student
 from tkd.teacher import Teacher
 from tkd.train.batches import Batch
 from tkd.train.fit import Objective
+from tkd.train.lesson import Lesson
+
+_SMALLEST = 1e-12  # of an attention whose logarithm is taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +60,54 @@ def classification_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Ten
     return F.binary_cross_entropy_with_logits(logits, labels * (1.0 - smoothing) + 0.5 * smoothing)
 
 
+def on_pcm(network: nn.Module) -> nn.Module:
+    """A network of waveforms in [-1, 1] that takes them as int16, so that a split need not be in memory as a whole."""
+    return nn.Sequential(_FromPcm(), network)
+
+
+class _FromPcm(nn.Module):
+    def forward(self, waveforms: Tensor) -> Tensor:
+        return waveforms.float() / 32768.0
+
+
+def student_query(student: Student, config: DistillConfig) -> QueryAttention | None:
+    """The query that reads a student's attention from its contexts; None for one whose own attention is matched.
+
+    Raises:
+        SettingsError: the settings ask for the student's own attention, and it has none.
+    """
+    is_attentive = isinstance(student, AttentiveStudent)
+    if config.student_attention == "own" and not is_attentive:
+        raise SettingsError(
+            "distill.student_attention: 'own' is for students that attend by themselves (att-rnn, mhatt-rnn); "
+            "take 'query' or 'auto'"
+        )
+    if config.student_attention == "query" or not is_attentive:
+        return QueryAttention(student.context_channels, config.temperature)
+    return None
+
+
+def log_student_attention(student: Student, query: QueryAttention | None, contexts: Tensor) -> Tensor:
+    """Ln a_S, shape (batch, time), by the query, or without one by the student itself.
+
+    Args:
+        student: whose contexts they are.
+        query: see `student_query`.
+        contexts: shape (batch, time, context_channels).
+    """
+    if query is not None:
+        log_attention: Tensor = query(contexts)
+        return log_attention
+    assert isinstance(student, AttentiveStudent), "a student without attention and without a query"
+    return student.own_attention(contexts).clamp_min(_SMALLEST).log()
+
+
 class TeacherObjective(Objective):
     """Classification loss of the classifier on c₁.
 
     Args:
         teacher: takes waveforms.
-        validation: waveforms and labels.
+        validation: int16 waveforms and labels.
         label_smoothing: see `FitConfig`.
     """
 
@@ -78,25 +123,7 @@ class TeacherObjective(Objective):
 
     def validate(self) -> float:
         """The teacher on the validation split, by the metric, in [0, 1]."""
-        return self._validation.value(self.module)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
-    """What a teacher has to say about the training split.
-
-    Attributes:
-        attention: shape (clips, frames), rows summing to 1.
-        samples: length of a clip, which the frames divide evenly.
-    """
-
-    attention: Tensor
-    samples: int
-
-    def rows(self, batch: Batch, time: int) -> Tensor:
-        """a_T for a batch at the student's resolution, moved as augmentation moved the clips; (batch, time)."""
-        frames = batch.shift_samples * (self.attention.shape[1] / self.samples)
-        return interpolate(shift_frames(self.attention[batch.index], frames), time)
+        return self._validation.value(on_pcm(self.module))
 
 
 class StudentObjective(Objective):
@@ -106,9 +133,12 @@ class StudentObjective(Objective):
         student: takes features.
         validation: features and labels.
         label_smoothing: see `FitConfig`.
-        lesson: the teacher's attention; None trains without a teacher.
+        lesson: what leads it; None trains without.
         weight: λ.
         config: the form of the loss.
+
+    Raises:
+        SettingsError: the settings ask for the student's own attention, and it has none.
     """
 
     def __init__(
@@ -127,21 +157,44 @@ class StudentObjective(Objective):
         self._lesson = lesson if weight > 0 else None
         self._weight = weight
         self._config = config
-        self._query = QueryAttention(student.context_channels, config.temperature)
-        self.module = nn.ModuleDict(
-            {"student": student, "query": self._query} if self._lesson else {"student": student}
-        )
+        self._query = student_query(student, config)
+        self.module = nn.ModuleDict({"student": student})
+        if self._query is not None and self._lesson is not None and self._lesson.attention is not None:
+            self.module["query"] = self._query
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """`loss`; with a lesson also its parts, `classification` and `attention_kl_nats`."""
+        """`loss`; with a lesson also its parts: `classification`, `attention_kl_nats`, `logit_kl_nats`."""
         contexts = self.student.contexts(batch.inputs)
-        classification = classification_loss(self.student.head(contexts), batch.labels, self._smoothing)
+        logits = self.student.head(contexts)
+        classification = classification_loss(logits, batch.labels, self._smoothing)
         if self._lesson is None:
             return {"loss": classification}
+        parts = {"classification": classification.detach()}
+        from_logits = self._logit_divergence(batch, logits)
+        if from_logits is not None:
+            parts["logit_kl_nats"] = from_logits.detach()
+        if self._lesson.attention is None:
+            assert from_logits is not None, "a lesson of nothing"
+            return {"loss": combine(classification, from_logits, self._weight, self._config.combination), **parts}
         teacher = self._lesson.rows(batch, contexts.shape[1]).to(contexts.device)
-        divergence = attention_divergence(teacher, self._query(contexts.float()), self._config.direction)
+        divergence = attention_divergence(teacher, self._log_attention(contexts.float()), self._config.direction)
         total = combine(classification, divergence, self._weight, self._config.combination)
-        return {"loss": total, "classification": classification.detach(), "attention_kl_nats": divergence.detach()}
+        if from_logits is not None:
+            total = total + self._config.logit_weight * from_logits
+        return {"loss": total, **parts, "attention_kl_nats": divergence.detach()}
+
+    def _log_attention(self, contexts: Tensor) -> Tensor:
+        return log_student_attention(self.student, self._query, contexts)
+
+    def _logit_divergence(self, batch: Batch, logits: Tensor) -> Tensor | None:
+        if self._lesson is None or self._lesson.logits is None:
+            return None
+        return logit_divergence(
+            self._lesson.logits[batch.index].to(logits.device),
+            logits.float(),
+            self._config.logit_temperature,
+            is_multi_label=batch.labels.ndim == 2,
+        )
 
     def validate(self) -> float:
         """The student on the validation split, by the metric, in [0, 1]; the query takes no part in it."""

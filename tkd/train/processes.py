@@ -1,11 +1,13 @@
 """One run by several processes: each takes its share of every batch, and all hold the same weights.
 
-    torchrun --nproc_per_node 2 -m tkd.cli.train CONFIG.toml        or: accelerate launch
+    torchrun --nproc_per_node 2 -m tkd.cli.train CONFIG.toml
+    accelerate launch --multi_gpu --num_processes 2 -m tkd.cli.train CONFIG.toml    (on CPUs too)
 
         batch of a step ──┬── rank 0: clips 0, 2, 4 … ──► gradient ──┐
         (seed and step)   └── rank 1: clips 1, 3, 5 … ──► gradient ──┴─► weighted mean ──► the same update everywhere
 
-Several processes give the model that one gives, up to rounding, where no dropout is drawn. Batch norms take their
+Several processes give the model that one gives, up to rounding, where no dropout is drawn; Adam makes whole steps of
+that rounding in weights whose gradient is zero, such as a bias before a batch norm. Batch norms take their
 statistics over the clips of all processes, in both directions, like torch's SyncBatchNorm, which has no CPU form.
 Dropout differs: each process draws its own masks.
 Rank 0 alone writes files and prints. Accelerate starts the processes: gloo on a CPU, NCCL where CUDA is available.

@@ -22,6 +22,8 @@ class Arm:
 
     Attributes:
         weight: λ.
+        guide: what led it where λ is above 0; see `tkd.distill.Guide`.
+        is_control: it stands beside the others for comparison and was never in the choice.
         checkpoint: its file.
         validation: the run's metric on the validation split, in [0, 1], by which λ is chosen.
         test: scores on the test split, as `Scores.to_dict` or `MultiLabelScores.to_dict` gives them.
@@ -31,6 +33,8 @@ class Arm:
     checkpoint: Path
     validation: float
     test: dict[str, Any]
+    guide: str = "teacher"
+    is_control: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,8 @@ def read_run(folder: Path) -> RunResult:
         arms = tuple(
             Arm(
                 weight=arm["lambda"],
+                guide=arm.get("guide", "teacher"),
+                is_control=arm.get("is_control", False),
                 checkpoint=folder / arm["checkpoint"],
                 validation=arm["validation"],
                 test=arm["test"],
@@ -81,7 +87,7 @@ def read_run(folder: Path) -> RunResult:
             folder=folder,
             student=document["student"],
             arms=arms,
-            chosen=next(arm for arm in arms if arm.weight == document["chosen_lambda"]),
+            chosen=next(arm for arm in arms if not arm.is_control and arm.weight == document["chosen_lambda"]),
             teacher=document["teacher"],
             metric=document["metric"],
             document=document,

@@ -11,6 +11,7 @@ import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +20,8 @@ from converters.files import write_text
 from tkd.errors import CheckpointError, SettingsError
 from tkd.settings import to_table
 from tkd.train.config import TrainConfig
-from tkd.train.corpus import Display, load_corpus
+from tkd.train.corpus import Corpus, Display, load_corpus
+from tkd.train.lock import run_lock
 from tkd.train.log import RunLog
 from tkd.train.processes import ALONE, Processes
 from tkd.train.record import RunResult, read_run
@@ -44,11 +46,21 @@ def run_training(
         processes: those that share the work; each calls this function and gets the same result.
 
     Raises:
-        SettingsError: the folder holds a run and neither `restart` nor `resume` was asked for, or is not a run's.
-        CheckpointError: what is to be resumed was made with other settings or is damaged.
+        SettingsError: the folder holds a run and neither `restart` nor `resume` was asked for, or is not a run's, or
+            another process works there.
+        CheckpointError: what is to be resumed was made with other settings, on other data, or is damaged.
         DataError, AudioError, TeacherError: the data or the teacher cannot be used.
     """
     folder = Path(config.run)
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder} is a file, expected the folder of a run; choose another with --set run=FOLDER")
+    with run_lock(folder) if processes.is_first else nullcontext():
+        return _run(folder, config, display, restart=restart, resume=resume, processes=processes)
+
+
+def _run(
+    folder: Path, config: TrainConfig, display: Display, *, restart: bool, resume: bool, processes: Processes
+) -> RunResult:
     # Before the first process writes: what one sees, all see.
     finished = look_at_folder(folder, config, restart=restart, resume=resume)
     processes.wait()
@@ -56,9 +68,12 @@ def run_training(
         return finished
     with processes.first_goes_ahead():  # it fills the cache of clips
         corpus = load_corpus(config.data, display)
+    if not restart:
+        _check_data(folder, corpus)
+    processes.wait()
     # Only now is anything deleted or written: a misspelt data folder costs nothing.
     if processes.is_first:
-        _prepare_folder(folder, config, restart=restart)
+        _prepare_folder(folder, config, corpus, restart=restart)
     processes.wait()
     # One core prepares batches. Threads beyond the cores make OpenMP spin: 1.3 s instead of 0.1 s a step was seen.
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -102,14 +117,38 @@ def _is_a_runs(folder: Path) -> bool:
     return (folder / "log.jsonl").exists() or b'"digest"' in settings.read_bytes()
 
 
-def _prepare_folder(folder: Path, config: TrainConfig, *, restart: bool) -> None:
+def _prepare_folder(folder: Path, config: TrainConfig, corpus: Corpus, *, restart: bool) -> None:
     if restart and folder.is_dir():
         shutil.rmtree(folder)
-    write_text(folder / "config.json", json.dumps({"digest": config.digest(), **to_table(config)}, indent=2) + "\n")
+    state = {"digest": config.digest(), "data_fingerprint": corpus.description["fingerprint"]}
+    write_text(folder / "config.json", json.dumps({**state, **to_table(config)}, indent=2) + "\n")
+
+
+def _check_data(folder: Path, corpus: Corpus) -> None:
+    """Refuses to continue on other clips, labels or sounds than the run began with.
+
+    Raises:
+        CheckpointError: they changed.
+    """
+    settings = folder / "config.json"
+    stored = _stored(settings).get("data_fingerprint") if settings.exists() else None
+    seen = corpus.description["fingerprint"]
+    if stored is not None and stored != seen:
+        raise CheckpointError(
+            f"{folder} holds an unfinished run on other data: clips, labels or sounds of "
+            f"{corpus.description['folder']} have changed since it began (fingerprint {stored}, now {seen}); bring "
+            "them back, or begin anew with --restart"
+        )
 
 
 def _stored_digest(settings: Path) -> str:
+    return str(_stored(settings)["digest"])
+
+
+def _stored(settings: Path) -> dict[str, Any]:
     try:
-        return str(json.loads(settings.read_text(encoding="utf-8"))["digest"])
+        stored: dict[str, Any] = json.loads(settings.read_text(encoding="utf-8"))
+        stored["digest"]
+        return stored
     except (ValueError, KeyError, TypeError) as cause:
         raise CheckpointError(f"{settings} cannot be read ({cause}); --restart begins anew") from cause

@@ -1,11 +1,14 @@
 """The stages of a run: data → teacher → its attention → one student for each λ → the best, tested.
 
     data ──► teacher.safetensors ──► attention/ ──► student-lambda-<λ>.safetensors ──► student.safetensors
-                                                        (the best on validation)         run.json
+                                                    student-<control>-lambda-<λ>…        run.json
+                                                        (the best on validation)
 
 Every arrow leaves a file, so that a run that was interrupted continues where it was.
-λ is chosen on the validation split; the test split is scored once for each λ, and all are kept in `run.json`.
-Before this: `tkd.train.run`. After this: `tkd.export` takes the student of the newest completed run.
+λ is chosen on the validation split; the test split is scored once for each student, and all are kept in `run.json`.
+Controls are never chosen.
+Before this: `tkd.train.run` and, for the teacher's part, `tkd.train.teaching`. After this: `tkd.export` takes the
+student of the newest completed run.
 Tested in `tests/tkd/train/test_run.py`.
 """
 
@@ -22,24 +25,26 @@ from typing import Any, TypeVar
 import torch
 
 from converters.files import sha256_of, whole_file, write_text
-from tkd.audio.batched import features_of
 from tkd.audio.features import FrontEnd, find_features
 from tkd.checkpoint import CheckpointSpec, read_checkpoint, write_checkpoint
-from tkd.errors import CheckpointError
+from tkd.distill import Guide
+from tkd.errors import SettingsError
 from tkd.evaluate import metric_of, predict, score_any
 from tkd.provenance import git_state, tool_versions
 from tkd.settings import to_table
-from tkd.students import Student, StudentSpec, build_student, find_student
-from tkd.teacher import Teacher, build_teacher, rebuild_teacher
-from tkd.train.attention_cache import cached_attention
+from tkd.students import Student, build_student, find_student
 from tkd.train.batches import Batches, mix_seeds
+from tkd.train.classroom import Classroom, furnish
 from tkd.train.config import FitConfig, TrainConfig
 from tkd.train.corpus import Corpus, Display
 from tkd.train.fit import Fitted, Objective, Place, fit
+from tkd.train.lesson import Lesson, make_lesson
 from tkd.train.log import RunLog
-from tkd.train.objectives import Held, Lesson, StudentObjective, TeacherObjective
+from tkd.train.looking import look_at_arms
+from tkd.train.objectives import StudentObjective, student_query
 from tkd.train.processes import ALONE, Processes
 from tkd.train.record import RUN_FORMAT, Arm, RunResult, read_run
+from tkd.train.teaching import Taught, TeacherStage
 
 _TOOLS = ("torch", "transformers", "librosa", "numpy", "safetensors")
 
@@ -47,35 +52,17 @@ Work = TypeVar("Work")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taught:
-    """What the teacher's stage leaves for the students.
+class _Plan:
+    """One student to be trained: λ, what leads it, and whether it is there for comparison only."""
 
-    Attributes:
-        lesson: its attention over the training split; None in a run without a teacher.
-        record: its checkpoint, hash and scores, for `run.json`; empty without a teacher.
-    """
+    weight: float
+    guide: Guide
+    is_control: bool
 
-    lesson: Lesson | None = None
-    record: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classroom:
-    """What every student of a run shares.
-
-    Attributes:
-        corpus: the data.
-        spec: the student's row in the table.
-        front_end: its features.
-        held: validation and test split as features.
-        taught: what the teacher left.
-    """
-
-    corpus: Corpus
-    spec: StudentSpec
-    front_end: FrontEnd
-    held: dict[str, Held]
-    taught: Taught
+    @property
+    def stage(self) -> str:
+        """Its name in the log and of its files."""
+        return f"student-{self.guide}-lambda-{self.weight:g}" if self.is_control else f"student-lambda-{self.weight:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,110 +89,128 @@ class Stages:
         """Every stage that is not on disk yet, then `run.json`."""
         spec = find_student(self.config.student.name)
         front_end = FrontEnd(find_features(self.config.student.features or spec.features))
-        self._new_student(front_end, len(corpus.labels))  # settings that fit no student stop here, before the teacher
+        self._check_student(front_end, corpus)  # settings that fit no student stop here, before the teacher
         taught = self._teach(corpus) if self.config.needs_teacher else Taught()
-        held = {split: _held_features(front_end, corpus, split) for split in ("validation", "test")}
-        room = Classroom(corpus=corpus, spec=spec, front_end=front_end, held=held, taught=taught)
-        arms = tuple(self._student(room, weight) for weight in self.config.distill.lambdas)
-        chosen = max(arms, key=lambda arm: arm.validation)
+        lessons = {guide: self._lesson(guide, taught, corpus) for guide in self.config.distill.guides}
+        room = furnish(corpus, spec, front_end, taught, keeps_waveforms=self.config.augment.keeps_waveforms)
+        arms = tuple(self._student(room, plan, lessons) for plan in self._plans())
+        chosen = max((arm for arm in arms if not arm.is_control), key=lambda arm: arm.validation)
         if self.processes.is_first:
             with whole_file(self.folder / "student.safetensors") as partial:
                 shutil.copyfile(chosen.checkpoint, partial)
-            self._finish(room, arms, chosen)
+            looks = self._timed(
+                "attention pictures", lambda: look_at_arms(room, arms, self.config, self.folder, self.log)
+            )
+            self._finish(room, arms, chosen, looks)
         self.processes.wait()
         return read_run(self.folder)
+
+    def _plans(self) -> tuple[_Plan, ...]:
+        distill = self.config.distill
+        guided = tuple(_Plan(weight=weight, guide=distill.guide, is_control=False) for weight in distill.lambdas)
+        return guided + tuple(
+            _Plan(weight=weight, guide=control, is_control=True)
+            for control in distill.controls
+            for weight in distill.positive_lambdas
+        )
+
+    def _lesson(self, guide: Guide, taught: Taught, corpus: Corpus) -> Lesson:
+        return make_lesson(
+            guide,
+            taught.knowledge.get("train"),
+            corpus.stores["train"],
+            self.config.seed,
+            adds_logits=self.config.distill.logit_weight > 0,
+        )
+
+    def _check_student(self, front_end: FrontEnd, corpus: Corpus) -> None:
+        """Raises SettingsError where the student does not exist, cannot attend as asked, or has no time to look at."""
+        student = self._new_student(front_end, len(corpus.labels))
+        if not self.config.distill.guides:
+            return
+        student_query(student, self.config.distill)
+        frames = front_end.config.frames(corpus.samples)
+        with torch.no_grad():
+            time_steps = student.eval().contexts(torch.zeros(1, frames, front_end.config.channels)).shape[1]
+        if time_steps < 2 and set(self.config.distill.guides) != {"logits"}:
+            raise SettingsError(
+                f"{self.config.student.name} has one time step for clips of {corpus.samples} samples: it cannot learn "
+                "when to look; give longer clips, another student, or distill.lambdas = [0.0]"
+            )
 
     def _new_student(self, front_end: FrontEnd, classes: int) -> Student:
         wanted = self.config.student
         return build_student(wanted.name, front_end.config.channels, classes, forget_bias=wanted.forget_bias)
 
     def _teach(self, corpus: Corpus) -> Taught:
-        path = self.folder / "teacher.safetensors"
-        if not path.exists():
-            self._timed("teacher", lambda: self._train_teacher(corpus, path))
-        stored = read_checkpoint(path)
-        teacher = rebuild_teacher(self.config.teacher, stored.spec.teacher["encoder_config"], len(corpus.labels))
-        try:
-            teacher.load_state_dict(stored.state)
-        except RuntimeError as cause:
-            raise CheckpointError(
-                f"{path} does not fit the teacher of these settings; --restart begins anew"
-            ) from cause
-        teacher.to(self.processes.device)
-        store = corpus.stores["train"]
-        with self.processes.first_goes_ahead(), self.display("teacher's attention", len(store)) as advance:
-            attention, _ = self._timed(
-                "attention",
-                lambda: cached_attention(self.folder / "attention", teacher, stored.sha256, store, advance),
-            )
-        return Taught(
-            lesson=Lesson(attention=attention, samples=store.waveforms.shape[1]),
-            record={"checkpoint": path.name, "sha256": stored.sha256, **stored.spec.scores},
+        stage = TeacherStage(
+            config=self.config,
+            folder=self.folder,
+            display=self.display,
+            processes=self.processes,
+            fit=self._fit,
+            describe=self._checkpoint,
         )
+        if not stage.path.exists():
+            self._timed("teacher", lambda: stage.train(corpus))
+            self._state_path("teacher").unlink(missing_ok=True)
+        return self._timed("attention", lambda: stage.ask(corpus))
 
-    def _train_teacher(self, corpus: Corpus, path: Path) -> None:
-        torch.manual_seed(mix_seeds(self.config.seed, 10))
-        teacher = build_teacher(self.config.teacher, len(corpus.labels))
-        settings = self.config.teacher_fit
-        objective = TeacherObjective(teacher, _held_waveforms(corpus, "validation"), settings.label_smoothing)
-        augment = replace(self.config.augment, feature_masks=0)  # a teacher takes waveforms and has its own masks
-        batches = Batches(corpus.stores["train"], augment, settings.batch_size, self.config.seed, lambda clips: clips)
-        fitted = self._fit("teacher", objective, batches, settings)
-        if self.processes.is_first:
-            self._write_teacher(corpus, teacher, fitted, path)
-        self.processes.wait()
-
-    def _write_teacher(self, corpus: Corpus, teacher: Teacher, fitted: Fitted, path: Path) -> None:
-        teacher.load_state_dict(fitted.state)
-        scores = _scores(fitted, teacher, _held_waveforms(corpus, "test"), corpus)
-        spec = self._checkpoint(
-            corpus,
-            scores,
-            kind="teacher",
-            name=self.config.teacher.checkpoint or "wav2vec 2.0, small, log-mel stem",
-            teacher={**to_table(self.config.teacher), "encoder_config": _encoder_config(teacher)},
-        )
-        write_checkpoint(path, spec, fitted.state)
-        self._state_path("teacher").unlink(missing_ok=True)
-
-    def _student(self, room: Classroom, weight: float) -> Arm:
-        path = self.folder / f"student-lambda-{weight:g}.safetensors"
+    def _student(self, room: Classroom, plan: _Plan, lessons: dict[Guide, Lesson]) -> Arm:
+        path = self.folder / f"{plan.stage}.safetensors"
         if not path.exists():
-            self._timed(f"student λ={weight:g}", lambda: self._train_student(room, weight, path))
+            lesson = lessons[plan.guide] if plan.weight > 0 else None
+            self._timed(plan.stage, lambda: self._train_student(room, plan, lesson, path))
         scores = read_checkpoint(path).spec.scores
-        return Arm(weight=weight, checkpoint=path, validation=scores["validation"], test=scores["test"])
+        return Arm(
+            weight=plan.weight,
+            guide=plan.guide,
+            is_control=plan.is_control,
+            checkpoint=path,
+            validation=scores["validation"],
+            test=scores["test"],
+        )
 
-    def _train_student(self, room: Classroom, weight: float, path: Path) -> None:
-        torch.manual_seed(mix_seeds(self.config.seed, 20))  # the same initial weights for every λ
+    def _train_student(self, room: Classroom, plan: _Plan, lesson: Lesson | None, path: Path) -> None:
+        torch.manual_seed(mix_seeds(self.config.seed, 20))  # the same initial weights for every student of the run
         student = self._new_student(room.front_end, len(room.corpus.labels))
         settings = self.config.student_fit
         objective = StudentObjective(
-            student, room.held["validation"], settings.label_smoothing, room.taught.lesson, weight, self.config.distill
+            student, room.held["validation"], settings.label_smoothing, lesson, plan.weight, self.config.distill
         )
-        stage = f"student-lambda-{weight:g}"
         batches = Batches(
-            room.corpus.stores["train"], self.config.augment, settings.batch_size, self.config.seed, room.front_end
+            room.corpus.stores["train"],
+            self.config.augment,
+            settings.batch_size,
+            self.config.seed,
+            room.front_end,
+            room.prepared,
         )
-        fitted = self._fit(stage, objective, batches, settings)
+        fitted = self._fit(plan.stage, objective, batches, settings)
         if self.processes.is_first:
-            self._write_student(
-                room, weight, student, replace(fitted, state=objective.student_state(fitted.state)), path
-            )
-            self._state_path(stage).unlink(missing_ok=True)
+            fitted = replace(fitted, state=objective.student_state(fitted.state))
+            self._write_student(room, plan, student, fitted, path)
+            self._state_path(plan.stage).unlink(missing_ok=True)
         self.processes.wait()
 
-    def _write_student(self, room: Classroom, weight: float, student: Student, fitted: Fitted, path: Path) -> None:
-        state = fitted.state
-        student.load_state_dict(state)
+    def _write_student(self, room: Classroom, plan: _Plan, student: Student, fitted: Fitted, path: Path) -> None:
+        student.load_state_dict(fitted.state)
+        test = room.held["test"]
+        scores = score_any(predict(student, test.inputs), test.labels.numpy(), room.corpus.labels)
+        is_led = plan.weight > 0
         spec = self._checkpoint(
             room.corpus,
-            _scores(fitted, student, room.held["test"], room.corpus),
+            {"metric": scores.metric, "validation": fitted.value, "test": scores.to_dict(), "best_step": fitted.step},
             kind="student",
             name=room.spec.name,
             features=room.front_end.config.to_dict(),
-            parents={"lambda": weight, "teacher_sha256": room.taught.record.get("sha256") if weight > 0 else None},
+            parents={
+                "lambda": plan.weight,
+                "guide": plan.guide if is_led else None,
+                "teacher_sha256": room.taught.record.get("sha256") if is_led else None,
+            },
         )
-        write_checkpoint(path, spec, state)
+        write_checkpoint(path, spec, fitted.state)
 
     def _checkpoint(self, corpus: Corpus, scores: dict[str, Any], **what: Any) -> CheckpointSpec:
         return CheckpointSpec(
@@ -240,7 +245,7 @@ class Stages:
         finally:
             self.seconds[stage] = round(time.monotonic() - start, 1)
 
-    def _finish(self, room: Classroom, arms: tuple[Arm, ...], chosen: Arm) -> None:
+    def _finish(self, room: Classroom, arms: tuple[Arm, ...], chosen: Arm, looks: dict[Path, dict[str, Any]]) -> None:
         document = {
             "format": RUN_FORMAT,
             "student": room.spec.name,
@@ -251,10 +256,13 @@ class Stages:
             "arms": [
                 {
                     "lambda": arm.weight,
+                    "guide": arm.guide,
+                    "is_control": arm.is_control,
                     "checkpoint": arm.checkpoint.name,
                     "sha256": sha256_of(arm.checkpoint),
                     "validation": arm.validation,
                     "test": arm.test,
+                    "looks": looks.get(arm.checkpoint),
                 }
                 for arm in arms
             ],
@@ -267,27 +275,3 @@ class Stages:
             "git": git_state(),
         }
         write_text(self.folder / "run.json", json.dumps(document, indent=2, sort_keys=True) + "\n")
-
-
-def _held_features(front_end: FrontEnd, corpus: Corpus, split: str) -> Held:
-    """A whole split as features, unaugmented; inputs of shape (clips, frames, channels)."""
-    store = corpus.stores[split]
-    return Held(inputs=features_of(store.waveforms, front_end), labels=store.labels)
-
-
-def _held_waveforms(corpus: Corpus, split: str) -> Held:
-    store = corpus.stores[split]
-    return Held(inputs=store.clips(slice(None)), labels=store.labels)
-
-
-def _scores(fitted: Fitted, network: torch.nn.Module, test: Held, corpus: Corpus) -> dict[str, Any]:
-    """What a checkpoint says of itself: the metric's name, its value on validation, all scores on the test split."""
-    scores = score_any(predict(network, test.inputs), test.labels.numpy(), corpus.labels)
-    return {"metric": scores.metric, "validation": fitted.value, "test": scores.to_dict()}
-
-
-def _encoder_config(teacher: Teacher) -> dict[str, Any]:
-    """The encoder's configuration as plain JSON values."""
-    config = teacher.encoder.config.to_dict()  # type: ignore[union-attr, operator]
-    plain: dict[str, Any] = json.loads(json.dumps(config, default=str))
-    return plain

@@ -26,6 +26,7 @@ from tkd.errors import CheckpointError, SettingsError, TkdError
 from tkd.settings import load_settings
 from tkd.train.config import TrainConfig
 from tkd.train.corpus import Display, open_data
+from tkd.train.lock import run_lock
 from tkd.train.processes import ALONE, Processes
 from tkd.train.record import RunResult
 from tkd.train.run import look_at_folder, run_training
@@ -156,20 +157,21 @@ def run_sweep(
         raise SettingsError(
             f"a sweep runs in one process, saw {processes.count}; leave torchrun out, or leave out --sweep"
         )
-    rows = _look_at_sweep(sweep, restart=restart, resume=resume)
-    if restart and sweep.folder.is_dir():
-        shutil.rmtree(sweep.folder)
-    _write_rows(sweep, rows)  # marks the folder as a sweep's before the first run is in it
-    for number, trial in enumerate(sweep.trials, start=1):
-        try:
-            result = run_training(
-                trial.config, _titled(display, f"{number}/{len(sweep.trials)} "), resume=True, processes=processes
-            )
-        except TkdError as error:
-            raise TkdError(f"run {number} of {len(sweep.trials)}, {trial.name}: {error}") from error
-        rows[trial.name] = _row(trial, result)
-        _write_rows(sweep, rows)
-    return [rows[trial.name] for trial in sweep.trials]
+    with run_lock(sweep.folder):
+        rows = _look_at_sweep(sweep, restart=restart, resume=resume)
+        if restart and sweep.folder.is_dir():
+            shutil.rmtree(sweep.folder)
+        _write_rows(sweep, rows)  # marks the folder as a sweep's before the first run is in it
+        for number, trial in enumerate(sweep.trials, start=1):
+            try:
+                result = run_training(
+                    trial.config, _titled(display, f"{number}/{len(sweep.trials)} "), resume=True, processes=processes
+                )
+            except TkdError as error:
+                raise TkdError(f"run {number} of {len(sweep.trials)}, {trial.name}: {error}") from error
+            rows[trial.name] = _row(trial, result)
+            _write_rows(sweep, rows)
+        return [rows[trial.name] for trial in sweep.trials]
 
 
 def read_rows(path: Path) -> dict[str, dict[str, Any]]:
@@ -241,7 +243,7 @@ def _row(trial: Trial, result: RunResult) -> dict[str, Any]:
         "validation": chosen.validation,
         "test": chosen.test[result.metric],
         "interval_95": chosen.test["interval_95"],
-        "sha256": next(arm["sha256"] for arm in result.document["arms"] if arm["lambda"] == chosen.weight),
+        "sha256": next(arm["sha256"] for arm in result.document["arms"] if arm["checkpoint"] == chosen.checkpoint.name),
         "seconds": round(sum(result.document["seconds"].values()), 1),
         "finished_unix_s": result.document["finished_unix_s"],
     }

@@ -99,6 +99,22 @@ def test_lists_that_name_missing_or_shared_clips_are_faults(small_corpus: Path) 
     assert ("class missing in a split", "yes") in kinds
 
 
+def test_a_single_list_is_a_fault_and_the_rest_is_checked(small_corpus: Path) -> None:
+    (small_corpus / "validation_list.txt").unlink()
+
+    kinds = _kinds(small_corpus)
+
+    assert ("missing file", "validation_list.txt") in kinds
+    assert ("class missing in a split", "yes") in kinds
+
+
+def test_a_file_that_nobody_reads_is_a_fault_and_texts_are_not(small_corpus: Path) -> None:
+    for name in ("yes/0.mp3", "yes/LICENSE.txt", "yes/.hidden", "_background_noise_/README.md", "no/1.WAV"):
+        (small_corpus / name).write_bytes(b"x")
+
+    assert _kinds(small_corpus) == [("extra file", "no/1.WAV"), ("extra file", "yes/0.mp3")]
+
+
 def test_an_empty_class_is_one_fault(small_corpus: Path) -> None:
     for path in (small_corpus / "go").iterdir():
         path.unlink()

@@ -98,6 +98,18 @@ def test_the_word_is_where_its_interval_says_and_nothing_else_is_there() -> None
     assert not mixed.samples[mixed.end :].any()
 
 
+def test_the_interval_is_that_of_the_sound_and_not_of_its_recording() -> None:
+    word = np.zeros(16_000, dtype=np.int16)
+    word[4_800:9_600] = np.random.default_rng(0).integers(-9_000, 9_000, 4_800)
+    noise = {"hum": np.ones(99_000, dtype=np.int16)}
+    mixed = mix(word, noise, QUIET, np.random.default_rng(5))
+    whole = mix(np.full(16_000, 9_000, dtype=np.int16) * np.resize([1, -1], 16_000).astype(np.int16), noise, QUIET,
+                np.random.default_rng(5))  # fmt: skip
+    assert mixed.first is not None and mixed.end is not None and whole.first is not None  # noqa: PT018
+    assert mixed.end - mixed.first == 4_800
+    assert mixed.first - whole.first == 4_800
+
+
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 20.0])
 def test_the_ratio_of_word_to_noise_is_what_was_asked_for(snr_db: float) -> None:
     rng = np.random.default_rng(0)

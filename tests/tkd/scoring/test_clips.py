@@ -93,10 +93,12 @@ def test_a_pack_cannot_be_of_another_split_or_protocol(split: str | None, silenc
         choose_clips([_model(pack=_pack())], None, split, silence, silent)
 
 
-def test_clips_with_several_labels_each_are_refused() -> None:
-    pack = dataclasses.replace(_pack(), labels=np.zeros((2, 12)))
-    with pytest.raises(SettingsError, match="have several labels each; expected one label a clip"):
-        choose_clips([_model(pack=pack)], None, None, None, silent)
+def test_a_pack_of_several_labels_keeps_them_and_each_clip_is_a_group_of_its_own() -> None:
+    several = np.eye(2, 12, dtype=np.float32)
+    clips = choose_clips([_model(pack=dataclasses.replace(_pack(), labels=several))], None, None, None, silent)
+    assert clips.is_multi_label
+    assert (clips.labels == several).all()
+    assert clips.speakers == clips.ids
 
 
 def test_a_front_end_inside_the_graph_is_scored_on_its_pack_only(small_corpus: Path) -> None:

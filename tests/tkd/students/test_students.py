@@ -20,7 +20,7 @@ PUBLISHED = {
     "bcresnet1": 9_232, "bcresnet1.5": 17_154, "bcresnet2": 27_284, "bcresnet3": 54_168, "bcresnet6": 187_812,
     "bcresnet8": 321_068, "ds-cnn-mlperf": 24_908,
 }  # fmt: skip
-ABSORBING = [name for name in STUDENTS if name.startswith("tcresnet")] + ["lstm-p"]
+ABSORBING = [name for name in STUDENTS if name.startswith("tcresnet")] + ["lstm-p", "lstm-p-reduced"]
 
 
 def build(name: str) -> Student:

@@ -17,5 +17,5 @@ def tiny_config(tmp_path: Path, spoken_corpus: Path) -> TrainConfig:
         student_fit=FitConfig(steps=6, batch_size=16, validate_every=3),
         teacher=TeacherConfig(layers=2, hidden=32, heads=2, feed_forward=64),
         teacher_fit=FitConfig(steps=4, batch_size=16, validate_every=2),
-        distill=DistillConfig(lambdas=(0.0, 0.5)),
+        distill=DistillConfig(lambdas=(0.0, 0.5), accept_any_teacher=True),  # four steps teach nobody where to look
     )

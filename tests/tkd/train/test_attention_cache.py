@@ -1,11 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tkd.errors import TeacherError
 from tkd.teacher import Teacher, TeacherConfig, build_teacher
-from tkd.train.attention_cache import cached_attention
+from tkd.train.attention_cache import cached_knowledge
 from tkd.train.batches import ClipStore
 
 
@@ -22,25 +23,75 @@ def store(value: int = 0) -> ClipStore:
 
 def test_the_cache_gives_what_the_teacher_gives_and_the_second_time_without_it(tmp_path: Path) -> None:
     steps: list[int] = []
-    first, was_there = cached_attention(tmp_path, teacher(), "a", store(), steps.append)
-    second, was_there_then = cached_attention(tmp_path, teacher(), "a", store(), steps.append)
-    direct, _ = teacher().attend(store().clips(slice(None)))
+    first, was_there = cached_knowledge(tmp_path, teacher(), "a", store(), steps.append)
+    second, was_there_then = cached_knowledge(tmp_path, teacher(), "a", store(), steps.append)
+    attention, logits = teacher().attend(store().clips(slice(None)))
     assert (was_there, was_there_then, sum(steps)) == (False, True, 6)
-    assert torch.equal(first, second)
-    assert torch.allclose(first, direct)
+    for knowledge in (first, second):
+        assert torch.allclose(knowledge.attention, attention)
+        assert torch.allclose(knowledge.logits, logits)
 
 
 @pytest.mark.parametrize(("teacher_sha256", "value"), [("b", 0), ("a", 1)])
 def test_another_teacher_or_another_clip_makes_another_cache(tmp_path: Path, teacher_sha256: str, value: int) -> None:
-    cached_attention(tmp_path, teacher(), "a", store(), lambda _steps: None)
-    _, was_there = cached_attention(tmp_path, teacher(), teacher_sha256, store(value), lambda _steps: None)
+    cached_knowledge(tmp_path, teacher(), "a", store(), lambda _steps: None)
+    _, was_there = cached_knowledge(tmp_path, teacher(), teacher_sha256, store(value), lambda _steps: None)
     assert not was_there
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00 cut"])
 def test_a_damaged_cache_is_named(tmp_path: Path, damage: bytes) -> None:
-    cached_attention(tmp_path, teacher(), "a", store(), lambda _steps: None)
-    (path,) = tmp_path.glob("attention-*.npy")
+    cached_knowledge(tmp_path, teacher(), "a", store(), lambda _steps: None)
+    (path,) = tmp_path.glob("*.npy")
     path.write_bytes(damage)
     with pytest.raises(TeacherError, match=f"{path.name} is damaged"):
-        cached_attention(tmp_path, teacher(), "a", store(), lambda _steps: None)
+        cached_knowledge(tmp_path, teacher(), "a", store(), lambda _steps: None)
+
+
+def test_an_interrupted_cache_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tkd.train.attention_cache._BATCH", 1)
+    whole, _ = cached_knowledge(tmp_path / "whole", teacher(), "a", store(), lambda _steps: None)
+
+    def interrupting(steps: int) -> None:
+        if steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_knowledge(tmp_path / "cut", teacher(), "a", store(), interrupting)
+    (partial,) = (tmp_path / "cut").iterdir()
+    assert partial.suffix == ".partial"
+    with partial.open("ab") as stream:
+        stream.write(b"half a row")
+    steps: list[int] = []
+    resumed, was_there = cached_knowledge(tmp_path / "cut", teacher(), "a", store(), steps.append)
+    assert not was_there
+    assert steps == [1, 1, 1]  # the first was there
+    assert torch.equal(resumed.attention, whole.attention)
+    assert torch.equal(resumed.logits, whole.logits)
+    assert [path.suffix for path in (tmp_path / "cut").iterdir()] == [".npy"]
+
+
+@pytest.mark.parametrize("left", [b"", b"garbage from another format" * 20])
+def test_a_partial_cache_that_is_none_begins_anew(tmp_path: Path, left: bytes) -> None:
+    whole, _ = cached_knowledge(tmp_path / "whole", teacher(), "a", store(), lambda _steps: None)
+    (name,) = (path.name for path in (tmp_path / "whole").iterdir())
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / name).with_suffix(".partial").write_bytes(left)
+    again, _ = cached_knowledge(tmp_path / "again", teacher(), "a", store(), lambda _steps: None)
+    assert torch.equal(again.attention, whole.attention)
+
+
+def test_a_single_layer_is_cached_apart_from_the_rollout(tmp_path: Path) -> None:
+    rolled, _ = cached_knowledge(tmp_path, teacher(), "a", store(), lambda _steps: None)
+    last, was_there = cached_knowledge(tmp_path, teacher(), "a", store(), lambda _steps: None, layer=-1)
+    assert not was_there
+    assert not torch.allclose(rolled.attention, last.attention)
+    assert torch.allclose(last.attention.sum(dim=1), torch.ones(3), atol=1e-5)
+
+
+def test_a_cache_of_another_teacher_under_this_name_is_refused(tmp_path: Path) -> None:
+    cached_knowledge(tmp_path, teacher(), "a", store(), lambda _steps: None)
+    (path,) = tmp_path.glob("*.npy")
+    np.save(path, np.ones((3, 5), dtype=np.float32))
+    with pytest.raises(TeacherError, match=r"has float32 of shape \(3, 5\), expected float32 of \(3, 38\)"):
+        cached_knowledge(tmp_path, teacher(), "a", store(), lambda _steps: None)

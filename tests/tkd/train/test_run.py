@@ -34,7 +34,7 @@ def test_a_run_leaves_a_teacher_its_attention_every_student_and_a_record(tiny_co
     result = run_training(tiny_config, silent)
     folder = Path(tiny_config.run)
     assert {path.name for path in folder.iterdir()} == {
-        "attention", "config.json", "log.jsonl", "run.json", "student-lambda-0.5.safetensors",
+        "attention", "attention.png", "config.json", "log.jsonl", "run.json", "student-lambda-0.5.safetensors",
         "student-lambda-0.safetensors", "student.safetensors", "teacher.safetensors", "tensorboard",
     }  # fmt: skip
     assert [arm.weight for arm in result.arms] == [0.0, 0.5]
@@ -48,7 +48,7 @@ def test_the_students_checkpoint_says_where_it_comes_from(tiny_config: TrainConf
     folder = Path(tiny_config.run)
     plain, distilled = (read_checkpoint(folder / f"student-lambda-{weight}.safetensors") for weight in ("0", "0.5"))
     assert plain.spec.synthetic
-    assert plain.spec.parents == {"lambda": 0.0, "teacher_sha256": None}
+    assert plain.spec.parents == {"lambda": 0.0, "guide": None, "teacher_sha256": None}
     assert distilled.spec.parents["teacher_sha256"] == read_checkpoint(folder / "teacher.safetensors").sha256
     assert distilled.spec.data["silence"] == "noise"
     assert "query.query" not in distilled.state
