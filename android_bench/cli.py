@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from android_bench.cli_engine import engine
 from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
 from converters.bundle import Bundle, find_bundles, read_bundle
 from converters.command_line import ExitCode, parser, progress, run
@@ -299,70 +300,10 @@ def _doctor(words: Sequence[str]) -> int:
     return ExitCode.DEVICE if any(check.verdict == "no" for check in checks) else ExitCode.GOOD
 
 
-def _engine_arguments(words: Sequence[str]) -> argparse.Namespace:
-    made = parser(f"{PROGRAM} engine", "The engine and the runner that phones get, kept in the user's cache.")
-    verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
-    fetch = verbs.add_parser("fetch", help="download the tested engine through pip")
-    bring = verbs.add_parser("import", help="take an engine out of a wheel, an Android AAR or JAR, or a library")
-    bring.add_argument("file", type=Path, metavar="FILE", help="a .whl, .aar, .jar, .zip or .so with an arm64 engine")
-    show = verbs.add_parser("show", help="what is in the cache, hashes checked")
-    build = verbs.add_parser("build", help="build the runner for every kind of device that this computer can")
-    for verb in (fetch, bring, show, build):
-        verb.add_argument("--json", action="store_true", help="print JSON")
-        verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return made.parse_args(words)
-
-
-def _engine(words: Sequence[str]) -> int:
-    """Fetches, imports or shows the engine, or builds the runner."""
-    from android_bench.engine import cache_folder, cached_engines, fetch_engine, import_engine
-
-    arguments = _engine_arguments(words)
-    cache = cache_folder()
-    if arguments.verb == "build":
-        return _build(cache, as_json=arguments.json)
-    if arguments.verb == "fetch":
-        engines = [fetch_engine(cache)]
-    elif arguments.verb == "import":
-        engines = [import_engine(cache, arguments.file)]
-    else:
-        engines = cached_engines(cache)
-    if arguments.json:
-        print(json.dumps({"format": "tkd.engines/1", "engines": [asdict(engine) for engine in engines]}, default=str))
-        return ExitCode.GOOD
-    for engine in engines:
-        print(engine.sentence())
-    if not engines:
-        print(f"no engine in {cache}; get the tested one with: {PROGRAM} engine fetch")
-    return ExitCode.GOOD
-
-
-def _build(cache: Path, *, as_json: bool) -> int:
-    """Builds all that can be built; exit code 4 only when no phone could be measured with it."""
-    from android_bench.errors import MissingToolError
-    from android_bench.native_build import TARGETS, build
-
-    made, missing = [], {}
-    for target in TARGETS:
-        try:
-            made.append(build(target, cache))
-        except MissingToolError as fault:
-            missing[target] = str(fault)
-    if as_json:
-        built = [asdict(each) for each in made]
-        print(json.dumps({"format": "tkd.native_builds/1", "built": built, "missing": missing}, default=str))
-    else:
-        for each in made:
-            print(f"{each.target:<8} {each.path} ({each.path.stat().st_size} bytes, {each.compiler})")
-        for target, reason in missing.items():
-            print(f"{target:<8} missing: {reason}")
-    return ExitCode.DEVICE if {"glibc", "bionic"} <= missing.keys() else ExitCode.GOOD
-
-
 _SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "devices": _devices,
     "doctor": _doctor,
-    "engine": _engine,
+    "engine": engine,
 }
 
 if __name__ == "__main__":
