@@ -220,6 +220,7 @@ FLOATS = np.zeros((4, 8), np.float32)
         (npy(np.asfortranarray(FLOATS)), "it is not in C order"),
         (npy(np.zeros((4, 9), np.float32)), "(4, 9)"),
         (npy(np.zeros(8, np.float32)), "(8,)"),
+        (npy(np.zeros((1,) * 30, np.float32)), "the model has float32 of shape [1, 8]"),
         (npy(np.zeros((0, 8), np.float32)), "(0, 8)"),
         (npy(FLOATS).replace(b"(4, 8)", b"(9999999999, 8)"), "the model has float32"),
         (npy(FLOATS).replace(b"(4, 8)", b"(2147483647, 8)"), "its shape says 68719476704"),
