@@ -211,7 +211,7 @@ class _Progress:
         if not path.exists():
             return 0
         try:
-            saved = torch.load(path, weights_only=True, map_location=self._place.processes.device)
+            saved = torch.load(path, weights_only=True, map_location="cpu")  # loading puts it where the module is
             if saved["digest"] != self._place.digest:
                 raise CheckpointError(f"{path} was made with other settings; --restart begins anew")
             self._module.load_state_dict(saved["module"])
@@ -219,7 +219,8 @@ class _Progress:
             self._best = saved["best"]
             return int(saved["step"])
         except (RuntimeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError) as cause:
-            raise CheckpointError(f"{path} is damaged ({type(cause).__name__}); --restart begins anew") from cause
+            reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+            raise CheckpointError(f"{path} is damaged ({reason}); --restart begins anew") from cause
 
     def validated(self, step: int, objective: Objective) -> None:
         """Keeps the weights when they are the best so far; the first process looks for all."""

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+import tkd
 from tests.tkd.conftest import silent
 from tkd.checkpoint import read_checkpoint
 from tkd.errors import SettingsError
@@ -115,10 +116,32 @@ def test_a_sweep_by_several_processes_is_refused(tmp_path: Path) -> None:
         run_sweep(Sweep(folder=tmp_path / "s", trials=()), silent, processes=replace(ALONE, count=2))
 
 
-def train(config: Path, processes: int, *options: str) -> subprocess.CompletedProcess[str]:
+STOPPING = """
+import sys
+import tkd.train.fit
+save = tkd.train.fit._Progress.save
+def saving(self, step):
+    save(self, step)
+    if step == {step} and self._place.stage.startswith("student"):
+        sys.exit("stopped by the test")
+tkd.train.fit._Progress.save = saving
+from tkd.cli.train import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def train(
+    config: Path, processes: int, *options: str, stop_after_step: int | None = None
+) -> subprocess.CompletedProcess[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "tkd.cli.train", str(config), "-q", *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    program = ["-m", "tkd.cli.train"]
+    if stop_after_step is not None:
+        script = config.with_suffix(".py")
+        script.write_text(STOPPING.format(step=stop_after_step))
+        program = [str(script)]
+    command = [sys.executable, *(launcher if processes > 1 else []), *program, str(config), "-q", *options]
+    root = str(Path(tkd.__file__).parents[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": root}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -185,3 +208,23 @@ def test_two_processes_distil_and_resume(small_corpus: Path, tmp_path: Path) -> 
     assert 0 == ended.returncode, ended.stderr
     again = json.loads((tmp_path / "two" / "run.json").read_text())
     assert [arm["test"] for arm in finished["arms"]] == [arm["test"] for arm in again["arms"]]
+
+
+@pytest.mark.slow
+def test_two_processes_resume_in_the_middle_of_a_student(small_corpus: Path, tmp_path: Path) -> None:
+    whole = config(tmp_path, small_corpus, "whole", "tcresnet8", "[0.5]")
+    halves = config(tmp_path, small_corpus, "halves", "tcresnet8", "[0.5]")
+    for path in (whole, halves):
+        path.write_text(
+            path.read_text().replace("steps = 4", "steps = 6").replace("validate_every = 4", "validate_every = 2")
+        )
+    assert 0 == train(whole, 2).returncode
+    stopped = train(halves, 2, stop_after_step=4)
+    assert 0 != stopped.returncode
+    assert (tmp_path / "halves" / "state-student-lambda-0.5.pt").exists()
+
+    ended = train(halves, 2, "--resume")
+
+    assert 0 == ended.returncode, ended.stderr
+    states = [read_checkpoint(tmp_path / name / "student.safetensors").state for name in ("whole", "halves")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

@@ -1,0 +1,196 @@
+"""Tables of the grid of `benchmarks.tkd_grid`: means, paired differences with intervals, a pooled effect.
+
+Pairs are students of the same seed, which share initial weights, batches and clips. Intervals are Student's t over
+seeds; the pooled effect is the mean of the students' mean differences, with Welch's and Satterthwaite's degrees of
+freedom.
+Tested in `tests/benchmarks/test_tkd_tables.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import t as student_t
+
+from converters.files import write_text
+
+Line = Mapping[str, Any]
+Key = tuple[int, str, str, float]
+"""Length in seconds, student, guide, λ."""
+
+_CONFIDENCE = 0.95
+_GUIDES = ("teacher", "span", "uniform", "shuffled", "logits")
+_NAMES = {"span": "oracle span", "shuffled": "shuffled teacher", "logits": "logit distillation"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """A mean difference with an interval.
+
+    Attributes:
+        mean: in the unit of the differences.
+        low: lower end of its 95 % interval; None where one value gives none.
+        high: its upper end; None likewise.
+        count: pairs.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    count: int
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.mean:+.1f} (one seed)"
+        return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+
+
+def effect_of(differences: Sequence[float]) -> Effect:
+    """The mean of paired differences with Student's interval.
+
+    >>> str(effect_of([1.0, 2.0, 3.0]))
+    '+2.0 [-0.5, +4.5]'
+    """
+    mean, count = statistics.fmean(differences), len(differences)
+    if count < 2:
+        return Effect(mean=mean, low=None, high=None, count=count)
+    half = float(student_t.ppf(0.5 + _CONFIDENCE / 2, count - 1)) * statistics.stdev(differences) / math.sqrt(count)
+    return Effect(mean=mean, low=mean - half, high=mean + half, count=count)
+
+
+def pooled(groups: Sequence[Sequence[float]]) -> Effect | None:
+    """The mean over students of their mean differences; None where a student has a single pair or there are none."""
+    if not groups or min(map(len, groups)) < 2:
+        return None
+    mean = statistics.fmean(statistics.fmean(group) for group in groups)
+    parts = [statistics.variance(group) / len(group) / len(groups) ** 2 for group in groups]
+    variance = sum(parts)
+    count = sum(map(len, groups))
+    if variance == 0:
+        return Effect(mean=mean, low=mean, high=mean, count=count)
+    freedom = variance**2 / sum(part**2 / (len(group) - 1) for part, group in zip(parts, groups, strict=True))
+    half = float(student_t.ppf(0.5 + _CONFIDENCE / 2, freedom)) * math.sqrt(variance)
+    return Effect(mean=mean, low=mean - half, high=mean + half, count=count)
+
+
+def write_tables(lines: Sequence[Line], path: Path) -> None:
+    """Writes a Markdown page of all tables, one part for each number of steps, whole or not at all."""
+    parts = [_head(lines)]
+    for steps in sorted({line["steps"] for line in lines}):
+        part = [line for line in lines if line["steps"] == steps]
+        parts.append(f"## {steps:,} steps\n")
+        for seconds in sorted({line["seconds"] for line in part}):
+            here = [line for line in part if line["seconds"] == seconds]
+            parts += [f"### Clips of {seconds} s\n", *_tables(here)]
+    write_text(path, "\n".join(parts).rstrip() + "\n")
+
+
+def differences(lines: Sequence[Line], student: str, guide: str, weight: float) -> list[float]:
+    """Test accuracy less that of the same seed without a teacher, in points; one for each seed that has both."""
+    own = [line for line in lines if line["student"] == student]
+    plain = {line["seed"]: line["test"] for line in own if line["weight"] == 0}
+    led = {line["seed"]: line["test"] for line in own if line["guide"] == guide and line["weight"] == weight > 0}
+    return [100 * (led[seed] - plain[seed]) for seed in sorted(plain.keys() & led.keys())]
+
+
+def chosen_weights(lines: Sequence[Line], student: str) -> dict[int, float]:
+    """λ with the best validation accuracy, by seed; the smaller one where two are equal."""
+    best: dict[int, Line] = {}
+    for line in sorted(lines, key=lambda line: (line["seed"], line["weight"])):
+        if line["student"] == student and line["guide"] == "teacher":
+            known = best.setdefault(line["seed"], line)
+            if line["validation"] > known["validation"]:
+                best[line["seed"]] = line
+    return {seed: line["weight"] for seed, line in best.items()}
+
+
+def _tables(lines: Sequence[Line]) -> list[str]:
+    students = list(dict.fromkeys(line["student"] for line in lines))
+    weights = sorted({line["weight"] for line in lines if line["guide"] == "teacher"})
+    found = ["Test accuracy in %, mean ± standard deviation over seeds (number of seeds).\n"]
+    rows = [["student", *(f"λ = {weight:g}" for weight in weights), "λ chosen on validation"]]
+    for student in students:
+        cells = [_spread(_tests(lines, student, "teacher", weight)) for weight in weights]
+        chosen = chosen_weights(lines, student)
+        rows.append([student, *cells, ", ".join(f"{weight:g}" for weight in chosen.values())])
+    found += [_markdown(rows), "Points gained over λ = 0 of the same seed, with a 95 % interval.\n"]
+    led = [weight for weight in weights if weight > 0]
+    groups = {weight: [differences(lines, student, "teacher", weight) for student in students] for weight in led}
+    rows = [["student", *(f"λ = {weight:g}" for weight in led)]]
+    for place, student in enumerate(students):
+        rows.append([student, *(_effect(groups[weight][place]) for weight in led)])
+    rows.append(["**all students**", *(str(pooled([g for g in groups[weight] if g]) or "–") for weight in led)])
+    found.append(_markdown(rows))
+    return found + _controls(lines, students)
+
+
+def _controls(lines: Sequence[Line], students: Sequence[str]) -> list[str]:
+    weights = sorted({line["weight"] for line in lines if line["guide"] != "teacher"})
+    found = []
+    for weight in weights:
+        rows = [["student", *(_NAMES.get(guide, guide) for guide in _GUIDES)]]
+        for student in students:
+            groups = [differences(lines, student, guide, weight) for guide in _GUIDES]
+            if any(groups[1:]):
+                rows.append([student, *map(_effect, groups)])
+        found += [f"The teacher beside its controls at λ = {weight:g}: points gained over λ = 0.\n", _markdown(rows)]
+    return found
+
+
+def _head(lines: Sequence[Line]) -> str:
+    kind = "SYNTHETIC speech and noise. " if any(line["synthetic"] for line in lines) else ""
+    first = lines[0]
+    counts = ", ".join(f"{count:,} {split}" for split, count in first["clips"].items())
+    teachers = {line["seconds"]: line["teacher"] for line in lines if line["teacher"]}
+    told = [
+        f"- teacher of {seconds} s: {100 * teacher['validation']:.1f} % on validation; "
+        f"{100 * teacher['inspection']['mass_inside']:.0f} % of its attention inside the word, which takes "
+        f"{100 * teacher['inspection']['share_of_time']:.0f} % of the time; peak inside in "
+        f"{100 * teacher['inspection']['peak_inside']:.0f} % of clips"
+        for seconds, teacher in sorted(teachers.items())
+    ]
+    return "\n".join(
+        [
+            "# Temporal distillation: results",
+            "",
+            f"{kind}{len(lines)} trainings by `benchmarks/tkd_grid.py`.",
+            f"{counts} clips; batches of {first['batch_size']}.",
+            "Every student has the same number of steps: this compares at a fixed budget, not at convergence.",
+            "The recurrent students are reduced forms of the published ones.",
+            "These numbers say nothing about recorded speech, and nothing about the paper's data.",
+            "",
+            *told,
+            "",
+        ]
+    )
+
+
+def _tests(lines: Sequence[Line], student: str, guide: str, weight: float) -> list[float]:
+    return [
+        100 * line["test"]
+        for line in lines
+        if line["student"] == student and line["guide"] == guide and line["weight"] == weight
+    ]
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    if len(values) == 1:
+        return f"{values[0]:.1f} (1)"
+    return f"{statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f} ({len(values)})"
+
+
+def _effect(values: Sequence[float]) -> str:
+    return str(effect_of(values)) if values else "–"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    lines = [f"| {' | '.join(head)} |", f"|---|{'---|' * (len(head) - 1)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in body), ""])
