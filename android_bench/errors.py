@@ -3,7 +3,8 @@
 BenchError                  2   wrong usage or input: an unknown device, an unreadable profile, no models
 ├── RecordError             2   a record or a file of records that cannot be (damaged, of another version)
 ├── DeviceError             4   the device is not there, or stopped answering
-│   └── RunnerError         4   the runner on the device failed or spoke out of turn
+│   ├── RunnerError         4   the runner on the device failed or spoke out of turn
+│   └── MissingToolError    4   what is to run on the device (engine, runner, its libraries) is not here
 └── GoldenMismatchError     1   the device computes another function than the bundle says
 """
 
@@ -24,6 +25,10 @@ class DeviceError(BenchError):
 
 class RunnerError(DeviceError):
     """The runner on the device failed, or printed what the protocol does not know."""
+
+
+class MissingToolError(DeviceError):
+    """What is to run on the device is not here and could not be made; the message says what to bring."""
 
 
 class GoldenMismatchError(BenchError):

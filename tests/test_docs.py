@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from android_bench import cli as bench
+from android_bench.cli_engine import engine_parser
 from tkd.cli.data import _parser as data_parser
 from tkd.cli.evaluate import _parser as evaluate_parser
 from tkd.cli.export import _parser as export_parser
@@ -16,12 +17,19 @@ from tkd.students import ALIASES, STUDENTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BENCH: dict[str, Callable[[list[str]], object]] = {
+    "devices": lambda words: words,
+    "doctor": lambda words: words,
+    "engine": lambda words: engine_parser().parse_args(words),
+}
 PARSERS: dict[str, Callable[[list[str]], object]] = {
     "tkd-data": lambda words: data_parser().parse_args(words),
     "tkd-train": lambda words: train_parser().parse_args(words),
     "tkd-eval": lambda words: evaluate_parser().parse_args(words),
     "tkd-export": lambda words: export_parser().parse_args(words),
-    "tkd-bench": lambda words: words[:1] in (["devices"], ["doctor"]) or bench._arguments(words),
+    "tkd-bench": lambda words: (
+        BENCH[words[0]](words[1:]) if words[:1] and words[0] in BENCH else bench._arguments(words)
+    ),
 }
 
 
