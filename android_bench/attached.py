@@ -7,16 +7,17 @@ and the kernel's list of USB interfaces. Parsers are pure. `android_bench.cli` t
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from android_bench.adb.server import ask
+from android_bench.adb.streams import Deadline
+from android_bench.errors import DeviceError, DeviceTimeoutError
 from android_bench.profiles import DeviceProfile
 
 _DEFAULT_PORT = 5037
 _TIMEOUT_S = 1.0
-_LARGEST_ANSWER_BYTES = 1 << 16
 # An ADB interface on USB: vendor-specific class, subclass and protocol (AOSP, adb/adb.h).
 _ADB_INTERFACE = ("ff", "42", "01")
 _ADVICE_OF_STATE = {
@@ -45,9 +46,8 @@ class AttachedPhone:
 
     def matches(self, profile: DeviceProfile) -> bool:
         """Whether this is the phone of `profile`; the server writes spaces in names as underscores."""
-        return self.facts.get("device") == profile.device or (
-            self.facts.get("model") == profile.model.replace(" ", "_") and "device" not in self.facts
-        )
+        model = self.facts.get("model", "").replace("_", " ")
+        return profile.is_of(model, self.facts.get("device", ""))
 
     def sentence(self) -> str:
         """What it is, how it is, and what to do about it."""
@@ -66,6 +66,7 @@ class Attached:
         phones: what it listed.
         usb: descriptions of USB devices with an ADB interface.
         usb_readable: whether the kernel lists USB devices here at all.
+        usb_serials: serial numbers of those USB devices that have one.
     """
 
     server: str
@@ -73,6 +74,7 @@ class Attached:
     phones: tuple[AttachedPhone, ...]
     usb: tuple[str, ...]
     usb_readable: bool
+    usb_serials: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """What was seen, for an error or a report."""
@@ -102,6 +104,7 @@ def look_around(environment: Mapping[str, str], usb_root: Path = Path("/sys/bus/
         phones=phones,
         usb=tuple(usb_adb_devices(usb_root)),
         usb_readable=usb_root.is_dir(),
+        usb_serials=tuple(serial for folder in _usb_folders(usb_root) if (serial := _word(folder / "serial"))),
     )
 
 
@@ -144,11 +147,7 @@ def parse_devices(text: str) -> list[AttachedPhone]:
 def usb_adb_devices(root: Path) -> list[str]:
     """Descriptions of the USB devices with an ADB interface; `root` is the kernel's folder of USB devices."""
     found = []
-    for interface in sorted(root.glob("*:*")):
-        names = ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol")
-        if tuple(_word(interface / name) for name in names) != _ADB_INTERFACE:
-            continue
-        device = root / interface.name.partition(":")[0]
+    for device in _usb_folders(root):
         maker, product = _word(device / "manufacturer"), _word(device / "product")
         ids = f"{_word(device / 'idVendor')}:{_word(device / 'idProduct')}"
         serial = _word(device / "serial")
@@ -157,34 +156,25 @@ def usb_adb_devices(root: Path) -> list[str]:
     return found
 
 
+def _usb_folders(root: Path) -> list[Path]:
+    """The kernel's folders of USB devices with an ADB interface."""
+    names = ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol")
+    return [
+        root / interface.name.partition(":")[0]
+        for interface in sorted(root.glob("*:*"))
+        if tuple(_word(interface / name) for name in names) == _ADB_INTERFACE
+    ]
+
+
 def _ask_server(address: tuple[str, int]) -> tuple[str, tuple[AttachedPhone, ...]]:
-    request = b"host:devices-l"
     try:
-        with socket.create_connection(address, timeout=_TIMEOUT_S) as connection:
-            connection.settimeout(_TIMEOUT_S)
-            connection.sendall(f"{len(request):04x}".encode() + request)
-            status = _exactly(connection, 4)
-            length = int(_exactly(connection, 4), 16)
-            text = _exactly(connection, min(length, _LARGEST_ANSWER_BYTES)).decode("utf-8", "replace")
-    except TimeoutError:
+        text = ask(address, "host:devices-l", Deadline(_TIMEOUT_S, "asking the adb server"))
+    except DeviceTimeoutError:
         return f"no answer within {_TIMEOUT_S:g} s", ()
-    except ConnectionRefusedError:
-        return "connection refused", ()
-    except (OSError, ValueError) as error:
-        return f"{error}" or type(error).__name__, ()
-    if status != b"OKAY":
-        return f"it answered {status.decode('latin-1')}: {text}", ()
+    except DeviceError as error:
+        refused = isinstance(error.__cause__, ConnectionRefusedError)
+        return "connection refused" if refused else str(error), ()
     return "answered", tuple(parse_devices(text))
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
-    received = b""
-    while len(received) < count:
-        part = connection.recv(count - len(received))
-        if not part:
-            raise ConnectionError("it hung up in the middle of its answer")
-        received += part
-    return received
 
 
 def _word(path: Path) -> str:

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from android_bench.cli_engine import engine
+from android_bench.cli_phones import devices, doctor
 from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
 from converters.bundle import Bundle, find_bundles, read_bundle
 from converters.command_line import ExitCode, parser, progress, run
@@ -39,6 +39,7 @@ examples:
   tkd-bench devices                                what can be measured on, and what is attached
   tkd-bench doctor                                 is this computer fit to measure on
   tkd-bench engine fetch                           get the engine that phones run
+  tkd-bench doctor --device pixel1                 is that phone
 """
 
 
@@ -263,48 +264,7 @@ def _no_phone(profile: DeviceProfile) -> DeviceError:
     )
 
 
-def _devices(words: Sequence[str]) -> int:
-    """Prints what `--device` knows and what is attached."""
-    from android_bench.attached import look_around
-    from android_bench.profiles import load_profile, profile_names
-
-    made = parser(f"{PROGRAM} devices", "What --device knows, and what is attached right now.")
-    made.add_argument("--json", action="store_true", help="print JSON")
-    arguments = made.parse_args(words)
-    attached = look_around(os.environ)
-    profiles = [load_profile(name) for name in profile_names()]
-    if arguments.json:
-        known = [{"name": profile.name, "title": profile.title, "transport": profile.transport} for profile in profiles]
-        print(json.dumps({"format": "tkd.devices/1", "known": known, "attached": asdict(attached)}))
-        return ExitCode.GOOD
-    for profile in profiles:
-        if profile.transport == "local":
-            state = "ready"
-        else:
-            here = [phone for phone in attached.phones if phone.matches(profile)]
-            state = f"{here[0].sentence()}; not measured by this version" if here else "not attached"
-        print(f"{profile.name:<8} {profile.title:<16} {state}")
-    print(f"\n{attached.sentence()}")
-    return ExitCode.GOOD
-
-
-def _doctor(words: Sequence[str]) -> int:
-    """Prints whether this computer is fit to measure on."""
-    from android_bench.doctor import examine
-
-    made = parser(f"{PROGRAM} doctor", "Is this computer fit to measure on? Exit code 4 when it is not.")
-    made.parse_args(words)
-    checks = examine(os.environ)
-    for check in checks:
-        print(f"{check.verdict:<5} {check.sentence}")
-    return ExitCode.DEVICE if any(check.verdict == "no" for check in checks) else ExitCode.GOOD
-
-
-_SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
-    "devices": _devices,
-    "doctor": _doctor,
-    "engine": engine,
-}
+_SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"devices": devices, "doctor": doctor, "engine": engine}
 
 if __name__ == "__main__":
     sys.exit(main())

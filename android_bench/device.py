@@ -26,12 +26,29 @@ from android_bench.records import DeviceContext, DeviceState, Reading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandResult:
-    """What a command on a device came to; `exit_code` is negative for a signal, `seconds` is wall-clock time."""
+    """What a command on a device came to.
+
+    Attributes:
+        exit_code: negative for a signal on this computer; a phone's shell gives 128 and the signal's number.
+        stdout_bytes: what it printed, byte for byte.
+        stderr_bytes: the same for standard error.
+        seconds: wall-clock time.
+    """
 
     exit_code: int
-    stdout: str
-    stderr: str
+    stdout_bytes: bytes
+    stderr_bytes: bytes
     seconds: float
+
+    @property
+    def stdout(self) -> str:
+        """What it printed, as text."""
+        return self.stdout_bytes.decode("utf-8", "replace")
+
+    @property
+    def stderr(self) -> str:
+        """What it printed on standard error, as text."""
+        return self.stderr_bytes.decode("utf-8", "replace")
 
 
 class Device(ABC):
@@ -97,9 +114,6 @@ class HostDevice(Device):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
                 env=_environment(os.environ),
                 start_new_session=True,
             )
@@ -116,7 +130,7 @@ class HostDevice(Device):
                 # Also on Ctrl-C: nothing that was started here outlives this call.
                 _end_group(process)
         seconds = time.monotonic() - started
-        return CommandResult(exit_code=process.returncode, stdout=stdout, stderr=stderr, seconds=seconds)
+        return CommandResult(exit_code=process.returncode, stdout_bytes=stdout, stderr_bytes=stderr, seconds=seconds)
 
     def push(self, local: Path) -> str:
         """The file's own path: it is here already."""
@@ -177,7 +191,7 @@ class HostDevice(Device):
         return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
-def _end_group(process: subprocess.Popen[str]) -> None:
+def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Ends whatever is left of the process's session; it is its own group's leader."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

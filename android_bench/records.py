@@ -284,6 +284,15 @@ class DeviceState:
         frequency_khz: current clock per CPU.
         governor: clock governor per CPU.
         temperature_c: degrees Celsius per thermal zone.
+
+    Of a phone also:
+        cpus_online: numbers of the CPUs that are on, such as 0-3.
+        battery_percent: charge, 0–100.
+        battery_c: degrees Celsius.
+        plugged: ac, usb, wireless, dock, several with +, or no.
+        thermal_status: none, light, moderate, severe, critical, emergency or shutdown (Android 10 on).
+        screen: on or off.
+        stays_awake: Android's `stay_on_while_plugged_in`; 0 lets it sleep.
     """
 
     taken_utc: str
@@ -291,6 +300,13 @@ class DeviceState:
     frequency_khz: Mapping[str, Reading]
     governor: Mapping[str, Reading]
     temperature_c: Mapping[str, Reading]
+    cpus_online: Reading = "absent"
+    battery_percent: Reading = "absent"
+    battery_c: Reading = "absent"
+    plugged: Reading = "absent"
+    thermal_status: Reading = "absent"
+    screen: Reading = "absent"
+    stays_awake: Reading = "absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +314,7 @@ class DeviceContext:
     """What does not change on a device during a session.
 
     Attributes:
-        kind: host (this computer).
+        kind: host (this computer) or phone.
         model: the CPU's or phone's name.
         fingerprint: operating system and version.
         cpu_count: CPUs that this process may use.
@@ -306,6 +322,11 @@ class DeviceContext:
         clocks_locked: whether the clocks are held still; no reader of this version can tell.
         memory_total_kb: physical memory.
         stands_for: what these numbers are, for every table.
+        serial: of a phone, or its address.
+        transport: how a phone was reached: through an adb server, TCP or USB.
+        abi: of a phone, such as arm64-v8a.
+        android: its version.
+        sdk: its API level.
     """
 
     kind: str
@@ -316,6 +337,11 @@ class DeviceContext:
     clocks_locked: Reading
     memory_total_kb: Reading
     stands_for: str
+    serial: str = ""
+    transport: str = ""
+    abi: str = ""
+    android: str = ""
+    sdk: Reading = "absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,7 +133,7 @@ def _session(record: Mapping[str, Any]) -> Session:
     names = DeviceContext.__dataclass_fields__
     return Session(
         device=record["device"],
-        context=DeviceContext(**{name: record["context"][name] for name in names}),
+        context=DeviceContext(**{name: value for name, value in record["context"].items() if name in names}),
         plan=RunPlan(**record["plan"]),
         runner=record["runner"],
         started_utc=record["started_utc"],

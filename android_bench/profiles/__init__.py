@@ -68,6 +68,10 @@ class DeviceProfile:
         if self.transport == "adb" and not (self.model and self.device):
             raise RecordError(f"profile '{self.name}' has no model or device: a phone cannot be told by it")
 
+    def is_of(self, model: str, device: str) -> bool:
+        """Whether a phone that says this of itself is meant; `device` is the surer of the two where it is known."""
+        return device == self.device if device not in ("", "unknown") else model == self.model
+
 
 def profile_names() -> list[str]:
     """The names that `--device` knows, those that need no phone first."""

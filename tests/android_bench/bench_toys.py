@@ -174,7 +174,9 @@ class FakeDevice(Device):
         arguments = dict(word.split("=", 1) for word in command[1:])
         self.calls.append(arguments)
         exit_code, stdout, stderr = self.answer(arguments)
-        return CommandResult(exit_code=exit_code, stdout=stdout, stderr=stderr, seconds=0.0)
+        return CommandResult(
+            exit_code=exit_code, stdout_bytes=stdout.encode(), stderr_bytes=stderr.encode(), seconds=0.0
+        )
 
     def push(self, local):
         return str(local)

@@ -138,11 +138,12 @@ def test_a_server_without_phones_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (b"FAIL0004nope", "it answered FAIL: nope"),
-        (b"OKAY00", "it hung up in the middle of its answer"),
-        (b"OKAYzzzz", "invalid literal"),
-        (b"", "it hung up"),
-        (b"HTTP/1.1 400 Bad Request", "invalid literal"),
+        (b"FAIL0004nope", "the adb server refused host:devices-l: nope"),
+        (b"OKAY00", "hung up in the middle of its answer"),
+        (b"OKAYzzzz", "does not speak as an adb server does"),
+        (b"", "hung up in the middle of its answer"),
+        (b"HTTP/1.1 400 Bad Request", "does not speak as an adb server does: b'HTTP'"),
+        (b"FAILzzzz", "the adb server refused host:devices-l"),
     ],
 )
 def test_a_server_that_talks_nonsense_is_quoted(tmp_path, answer, message):
