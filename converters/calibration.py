@@ -81,7 +81,13 @@ def observe(content: bytes, model: Model, clips: Array, *, with_moments: bool = 
     """
     names = model.activations()
     others = dropped_by_relu(model)
-    weighted = [each for each in model.operators if with_moments and can_compensate(each, model)]
+    readers = Counter(each.inputs[1] for each in model.operators if len(each.inputs) > 1)
+    # Weights that several operators share, as the steps of a recurrence do, have no one input to be rounded for.
+    weighted = [
+        each
+        for each in model.operators
+        if with_moments and can_compensate(each, model) and readers[each.inputs[1]] == 1
+    ]
     chosen = set(np.linspace(0, len(clips) - 1, min(len(clips), _MOMENT_CLIPS)).astype(int).tolist())
     low: dict[str, Array] = {}
     high: dict[str, Array] = {}

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from converters.mixture import Mixture
 from converters.parity import ParityReport
-from converters.pipeline import Conversion, TfliteFile
-from converters.quant_report import QuantReport
+from converters.quant_report import QuantReport, Shares
+from converters.request import Conversion, TfliteFile
 
 FEW_CLIPS = 100
 _LAYERS_SHOWN = 10
@@ -22,10 +23,9 @@ def render_report(conversion: Conversion, *, title: str) -> str:
         conversion: of `converters.pipeline.convert`.
         title: the first heading, for example the student's name.
     """
-    files = [file for file in (conversion.float32, conversion.int8) if file is not None]
-    parts = [f"# {title}", _files(files), _parity(conversion.parity)]
-    if conversion.quantization is not None:
-        parts.append(_quantization(conversion.quantization))
+    parts = [f"# {title}", _files(list(conversion.files.values())), _parity(conversion.parity)]
+    if conversion.quantization is not None and conversion.mixture is not None:
+        parts.append(_quantization(conversion.quantization, conversion.mixture))
     seconds = [(name, f"{value:.3f}") for name, value in conversion.seconds.items()]
     parts.append("## Time\n\n" + _table(("step", "seconds"), seconds))
     return "\n\n".join(parts) + "\n"
@@ -36,10 +36,10 @@ def report_document(conversion: Conversion) -> dict[str, Any]:
     document: dict[str, Any] = {
         "format": "tkd.conversion/1",
         "onnx": {"bytes": len(conversion.onnx)},
-        "float32": _file_document(conversion.float32),
-        "int8": None if conversion.int8 is None else _file_document(conversion.int8),
+        "files": {precision: _file_document(file) for precision, file in conversion.files.items()},
         "parity": asdict(conversion.parity),
         "quantization": None if conversion.quantization is None else asdict(conversion.quantization),
+        "mixture": None if conversion.mixture is None else mixture_document(conversion.mixture),
         "seconds": dict(conversion.seconds),
     }
     plain = _plain(document)
@@ -78,10 +78,32 @@ def _parity(parity: ParityReport) -> str:
     return f"## Parity\n\nOver {parity.inputs}.\n\n" + _table(header, rows)
 
 
-def _quantization(report: QuantReport) -> str:
+def mixture_document(mixture: Mixture) -> dict[str, Any]:
+    """What is not int8 and why, as JSON values."""
+    return {
+        "not_int8": dict(mixture.plan),
+        "choices": [asdict(choice) for choice in mixture.choices],
+        "uniform_sqnr_db": mixture.uniform_sqnr_db,
+    }
+
+
+def mixture_sentence(mixture: Mixture) -> str:
+    """What is not int8 and why, in one line."""
+    if not mixture.choices:
+        return "every operator is int8"
+    return "in float: " + "; ".join(
+        f"{each.family} ({each.operators} operators: {each.reason}"
+        + ("" if each.sqnr_db is None else f"; the file then has {each.sqnr_db:.0f} dB")
+        + ")"
+        for each in mixture.choices
+    )
+
+
+def _quantization(report: QuantReport, mixture: Mixture) -> str:
     shares = (
-        f"{report.int8_operators:.0%} of the operators, {report.int8_macs:.0%} of the multiply-accumulates and "
-        f"{report.int8_weight_bytes:.0%} of the weight bytes are int8.\n"
+        f"{report.shares.operators:.0%} of the operators, {report.shares.macs:.0%} of the multiply-accumulates and "
+        f"{report.shares.weight_bytes:.0%} of the weight bytes are int8.\n"
+        f"{mixture_sentence(mixture).capitalize()}.\n"
         f"Calibrated on {report.calibration_clips} clips, ranges by {report.method}, weights rounded {report.rounding}."
     )
     if report.calibration_clips < FEW_CLIPS:
@@ -97,6 +119,11 @@ def _quantization(report: QuantReport) -> str:
             _table(("tensor", "made by", "SQNR dB"), layers),
         )
     )
+
+
+def shares_document(shares: Shares) -> dict[str, float]:
+    """How much of a file is int8, as JSON values."""
+    return {"operators": shares.operators, "macs": shares.macs, "weight_bytes": shares.weight_bytes}
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -115,6 +142,7 @@ def _file_document(file: TfliteFile) -> dict[str, Any]:
         "output": file.output.to_json(),
         "operators": dict(file.operators),
         "op_versions": dict(file.op_versions),
+        "int8_share": shares_document(file.shares),
     }
 
 

@@ -62,6 +62,19 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
             part.training = was_training
 
 
+def check_clips(name: str, clips: Array, axes: tuple[int, ...]) -> None:
+    """Raises ConversionError unless `clips`, called `name`, are finite floats of shape (clips, *axes), at least one."""
+    if clips.dtype.kind != "f":
+        raise ConversionError(f"{name} has dtype {clips.dtype}; expected floating-point features")
+    if clips.shape[1:] != axes:
+        raise ConversionError(f"{name} has shape {clips.shape}; expected (clips, {', '.join(map(str, axes))})")
+    if len(clips) == 0:
+        raise ConversionError(f"{name} is empty; give at least one clip (128 or more for calibration)")
+    if not np.isfinite(clips).all():
+        broken = int(np.flatnonzero(~np.isfinite(clips).reshape(len(clips), -1).all(axis=1))[0])
+        raise ConversionError(f"{name} clip {broken} has a value that is NaN or infinite; leave it out")
+
+
 def run_onnx(content: bytes, inputs: Array) -> Floats:
     """The outputs of an ONNX model in ONNX Runtime; shapes as for `run_torch`.
 

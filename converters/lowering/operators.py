@@ -60,6 +60,7 @@ OPERATORS: dict[str, OperatorRow] = {
     "DEPTHWISE_CONV_2D": OperatorRow(
         options="DepthwiseConv2DOptions", rule=Int8Rule.WEIGHTS, version_int8=3, fuses_activation=True, weight_axis=3
     ),
+    "DEQUANTIZE": OperatorRow(options="DequantizeOptions", version_float32=3),
     # One scale for the whole matrix: older engines read only the first of several, in silence.
     "FULLY_CONNECTED": OperatorRow(
         options="FullyConnectedOptions", rule=Int8Rule.WEIGHTS, version_int8=4, fuses_activation=True
@@ -90,10 +91,27 @@ ACTIVATIONS = {"RELU": "RELU", "RELU6": "RELU6"}
 def version_of(operator: Operator, model: Model) -> int:
     """The lowest version of an operator that has the semantics it is used with."""
     row = OPERATORS[operator.code]
-    is_int8 = any(model.tensors[name].dtype == "int8" for name in operator.inputs)
+    has_weights = row.rule is Int8Rule.WEIGHTS
+    is_int8 = any(model.tensors[name].dtype == "int8" for name in operator.inputs[: 1 if has_weights else None])
     versions = [row.version_int8 if is_int8 else row.version_float32]
+    if has_weights and not is_int8:
+        versions.append(_dynamic(operator, model))
     versions += [rule(operator, model) for code, rule in _VERSION_RULES if code == operator.code]
     return max(versions)
+
+
+def _dynamic(operator: Operator, model: Model) -> int:
+    """Of float data and int8 weights: with one scale, and with one for each channel."""
+    weights = model.tensors[operator.inputs[1]]
+    if weights.quantization is None:
+        return 1
+    one, several = {"CONV_2D": (2, 5), "DEPTHWISE_CONV_2D": (4, 6), "FULLY_CONNECTED": (3, 12)}[operator.code]
+    return one if len(weights.quantization.scales) == 1 else several
+
+
+def _unpacks(operator: Operator, model: Model) -> int:
+    packed = model.tensors[operator.inputs[0]].quantization
+    return 5 if packed is not None and len(packed.scales) > 1 else 1
 
 
 def _dilated(operator: Operator, _model: Model) -> int:
@@ -134,6 +152,7 @@ def _broadcasts_five(operator: Operator, model: Model) -> int:
 _VERSION_RULES: tuple[tuple[str, Callable[[Operator, Model], int]], ...] = (
     ("CONV_2D", _grouped),
     ("DEPTHWISE_CONV_2D", _dilated),
+    ("DEQUANTIZE", _unpacks),
     ("FULLY_CONNECTED", _keeps_dims),
     ("MAXIMUM", _broadcasts_five),
     ("MINIMUM", _broadcasts_five),

@@ -26,13 +26,16 @@ _ENUMERATIONS = {
 }
 
 
-def write_model(model: Model, *, description: str, signature: str = "serving_default") -> bytes:
+def write_model(
+    model: Model, *, description: str, signature: str = "serving_default", metadata: Mapping[str, bytes] | None = None
+) -> bytes:
     """The TFLite file of `model`.
 
     Args:
         model: checked by the lowering or the quantizer.
         description: who made it, in the file's description field.
         signature: the name under which runtimes find inputs and outputs by name.
+        metadata: further buffers, by the name under which readers look for them.
     """
     indices = {name: index for index, name in enumerate(model.tensors)}
     buffers = [_AlignedBuffer()]
@@ -57,6 +60,7 @@ def write_model(model: Model, *, description: str, signature: str = "serving_def
     packed_model.description = description
     packed_model.operatorCodes = [_code(code, version) for code, version in codes]
     packed_model.subgraphs = [subgraph]
+    packed_model.metadata = [_metadata(name, content, buffers) for name, content in (metadata or {}).items()]
     packed_model.buffers = buffers
     packed_model.signatureDefs = [_signature(model, indices, signature)]
     builder = flatbuffers.Builder(1 << 16)
@@ -97,6 +101,16 @@ def _tensor(tensor: Tensor, buffers: list[_AlignedBuffer]) -> Any:
         buffers.append(buffer)
     if tensor.quantization is not None:
         packed.quantization = _quantization(tensor.quantization)
+    return packed
+
+
+def _metadata(name: str, content: bytes, buffers: list[_AlignedBuffer]) -> Any:
+    packed = schema.MetadataT()
+    packed.name = name
+    packed.buffer = len(buffers)
+    buffer = _AlignedBuffer()
+    buffer.data = np.frombuffer(content, np.uint8)
+    buffers.append(buffer)
     return packed
 
 

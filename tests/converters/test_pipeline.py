@@ -80,7 +80,7 @@ def test_tcresnet8_in_int8_keeps_its_logits_on_clips_it_was_not_calibrated_on(co
 
 def test_tcresnet8_is_all_int8(conversion):
     report = conversion.quantization
-    assert (1.0, 1.0, 1.0) == (report.int8_operators, report.int8_macs, report.int8_weight_bytes)
+    assert (1.0, 1.0, 1.0) == (report.shares.operators, report.shares.macs, report.shares.weight_bytes)
     assert 1_521_984 + 48 * 12 == sum(row.macs for row in report.operators)
     assert report.layers == tuple(sorted(report.layers, key=lambda layer: layer.sqnr_db))
     assert 16 == len(report.layers)

@@ -139,7 +139,7 @@ def _packed(models: Sequence[Model]) -> ClipSet:
         source="evaluation pack",
         split="test",
         ids=first.ids,
-        speakers=tuple(_speaker(name) for name in first.ids),
+        speakers=tuple(group_of(name) for name in first.ids),
         labels=first.labels.astype(np.int64),
         protocol={key: models[0].trained_on.get(key) for key in _PROTOCOL},
         waveforms=None,
@@ -202,7 +202,8 @@ def _features(waveforms: NDArray[np.int16], config: FeatureConfig) -> np.ndarray
     return torch.cat(parts).numpy()
 
 
-def _speaker(name: str) -> str:
+def group_of(name: str) -> str:
+    """The speaker of a clip; a clip of silence is a group of its own."""
     return name if _is_silence(name) else speaker_of(name)
 
 
