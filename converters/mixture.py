@@ -24,7 +24,7 @@ OperatorForm = Literal["float32", "dynamic"]
 Plan = Mapping[str, OperatorForm]
 """Operators that are not int8, by the name of their first output."""
 
-_LEAST_GAIN_DB = 2.0
+_LEAST_GAIN_DB = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,27 +12,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
+from converters.advice import advise
 from converters.bundle_contents import Precision
-from converters.calibration import Observed, Range, choose_ranges, observe
-from converters.equalize import channel_scales, equalize
 from converters.errors import ConversionError
 from converters.graph import read_graph
+from converters.int8_builder import Int8Builder
+from converters.latency import latency_ratios
 from converters.lowering.lower import lower
 from converters.lowering.operators import version_of
 from converters.lowering.records import Model
 from converters.lowering.swap import swap_where_it_pays
 from converters.lowering.writer import write_model
 from converters.metadata import BUFFER, Card, metadata_buffer, with_files
-from converters.mixture import Mixture, Plan, choose_mixture, kept_float
-from converters.parity import ParityReport, check_gates, compare, sqnr_db, stage_of
+from converters.mixture import Mixture, choose_mixture, kept_float
+from converters.parity import ParityReport, check_gates, compare, stage_of
 from converters.quant_report import QuantReport, Shares, report_quantization, shares_of
-from converters.quantize import quantize
 from converters.request import Conversion, ConversionRequest, TfliteFile
-from converters.rounding import round_weights
 from converters.runners import Floats, TfliteModel, run_onnx, run_torch
 from converters.to_onnx import read_model, to_onnx
 from converters.weight_forms import WeightForm, change_weights, dynamic_forms, float16_forms
@@ -41,7 +39,6 @@ __all__ = ["Conversion", "ConversionRequest", "TfliteFile", "convert"]
 
 _NOISE_EXAMPLES = 8
 _LAYER_CLIPS = 32
-_TRIAL_CLIPS = 64
 _NOISE_SEED = 20211027
 
 
@@ -74,19 +71,27 @@ def convert(request: ConversionRequest) -> Conversion:
     inputs, described = _check_inputs(request)
     with clock.step("parity"):
         parity = _parity(request, content, files, inputs, described)
-    quantization = None
+    quantization, advice = None, None
     if quantized is not None:
         with clock.step("layers"):
             quantization = _layers(request, quantized, files["int8"], inputs)
     if request.gates is not None:
         shares: dict[str, Shares] = {precision: file.shares for precision, file in files.items()}
         check_gates(parity, request.gates, shares=shares, advice=_advice(quantization))
+    if quantized is not None and quantization is not None and request.advises:
+        with clock.step("advice"):
+            advice = advise(quantized.builder, quantized.mixture.plan, quantization.layers)
+    with clock.step("latency"):
+        contents: dict[str, bytes] = {precision: file.content for precision, file in files.items()}
+        latency = latency_ratios(contents, inputs[:1]) if len(files) > 1 else {}
     return Conversion(
         onnx=content,
         files=files,
         parity=parity,
         quantization=quantization,
         mixture=None if quantized is None else quantized.mixture,
+        advice=advice,
+        latency=latency,
         seconds=clock.seconds,
     )
 
@@ -99,9 +104,9 @@ _FORMS: Mapping[Precision, Callable[[Model], dict[str, WeightForm]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Quantized:
-    """The int8 model, the float32 model whose tensors it rounds, and which operators it leaves out."""
+    """The int8 model, what built it, and which operators it leaves out."""
 
-    equalized: Model
+    builder: Int8Builder
     int8: Model
     mixture: Mixture
 
@@ -111,37 +116,18 @@ def _quantized(request: ConversionRequest, model: Model, float32: TfliteFile, cl
     clips = request.calibration.astype(np.float32)
     kept = kept_float(model, request.keep_float)
     with clock.step("calibrate"):
-        observed = observe(float32.content, model, clips, with_moments=request.rounding == "compensated")
-        scales = channel_scales(model, observed.sizes())
-        equalized, observed = equalize(model, scales), observed.divided(model, scales)
-        content = partial(write_model, equalized, description="equalized")
-        ranges = choose_ranges(observed, equalized, request.method, content, clips)
-    build = partial(_mixed, equalized, ranges, observed)
+        builder = Int8Builder(model, float32.content, clips, request.method, request.rounding)
     with clock.step("mix"):
-        trial = clips[np.linspace(0, len(clips) - 1, min(len(clips), _TRIAL_CLIPS)).astype(int)]
-        expected = TfliteModel(float32.content).run(trial)
-
-        def sqnr_of(plan: Plan) -> float:
-            return sqnr_db(expected, TfliteModel(write_model(build(plan), description="trial")).run(trial))
-
-        mixture = choose_mixture(equalized, kept, request.goal, sqnr_of)
+        mixture = choose_mixture(builder.equalized, kept, request.goal, builder.sqnr_of)
     with clock.step("quantize"):
-        return _Quantized(equalized=equalized, int8=build(mixture.plan), mixture=mixture)
-
-
-def _mixed(equalized: Model, ranges: Mapping[str, Range], observed: Observed, plan: Plan) -> Model:
-    """The int8 model in which the operators of a plan compute in float."""
-    moments = {name: seen for name, seen in observed.moments.items() if name not in plan}
-    int8 = round_weights(quantize(equalized, ranges, plan), equalized, moments)
-    forms = dynamic_forms(equalized)
-    return change_weights(int8, {name: forms[name] for name, form in plan.items() if form == "dynamic"})
+        return _Quantized(builder=builder, int8=builder.build(mixture.plan), mixture=mixture)
 
 
 def _layers(request: ConversionRequest, quantized: _Quantized, int8: TfliteFile, inputs: Floats) -> QuantReport:
     assert request.calibration is not None
     return report_quantization(
         quantized.int8,
-        write_model(quantized.equalized, description="equalized"),
+        write_model(quantized.builder.equalized, description="equalized"),
         int8.content,
         inputs[:_LAYER_CLIPS],
         method=request.method,

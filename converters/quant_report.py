@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.calibration import Method, dropped_by_relu
+from converters.latency import operator_times_us
 from converters.lowering.records import Array, Model, Operator, Tensor
 from converters.rounding import Rounding
 from converters.runners import TfliteModel
@@ -21,11 +22,13 @@ class LayerError:
         tensor: its name, the same in both models.
         operator: TFLite's name of the operator that makes it.
         sqnr_db: against the float32 model; infinite where nothing differs.
+        alone_us: what the operator costs when it is alone in a file on this computer, in microseconds.
     """
 
     tensor: str
     operator: str
     sqnr_db: float
+    alone_us: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,8 +201,15 @@ def _layer_errors(model: Model, float_file: bytes, int8_file: bytes, clips: Arra
                 wide, narrow = np.maximum(wide, least), np.maximum(narrow, least)
             signal[name] += float(np.sum(wide**2))  # type: ignore[assignment]
             noise[name] += float(np.sum((narrow - wide) ** 2))  # type: ignore[assignment]
+    times = operator_times_us(model)
     errors = [
-        LayerError(tensor=name, operator=makers[name], sqnr_db=_decibels(signal[name], noise[name])) for name in makers
+        LayerError(
+            tensor=name,
+            operator=makers[name],
+            sqnr_db=_decibels(signal[name], noise[name]),
+            alone_us=times[name],
+        )
+        for name in makers
     ]
     return tuple(sorted(errors, key=lambda error: error.sqnr_db))
 

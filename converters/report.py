@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from converters.advice import Advice
+from converters.latency import Ratio
 from converters.mixture import Mixture
 from converters.parity import ParityReport
 from converters.quant_report import QuantReport, Shares
@@ -23,9 +25,11 @@ def render_report(conversion: Conversion, *, title: str) -> str:
         conversion: of `converters.pipeline.convert`.
         title: the first heading, for example the student's name.
     """
-    parts = [f"# {title}", _files(list(conversion.files.values())), _parity(conversion.parity)]
+    parts = [f"# {title}", _files(list(conversion.files.values()), conversion.latency), _parity(conversion.parity)]
     if conversion.quantization is not None and conversion.mixture is not None:
         parts.append(_quantization(conversion.quantization, conversion.mixture))
+    if conversion.advice is not None:
+        parts.append(_advice(conversion.advice))
     seconds = [(name, f"{value:.3f}") for name, value in conversion.seconds.items()]
     parts.append("## Time\n\n" + _table(("step", "seconds"), seconds))
     return "\n\n".join(parts) + "\n"
@@ -38,6 +42,8 @@ def report_document(conversion: Conversion) -> dict[str, Any]:
         "onnx": {"bytes": len(conversion.onnx)},
         "files": {precision: _file_document(file) for precision, file in conversion.files.items()},
         "parity": asdict(conversion.parity),
+        "advice": None if conversion.advice is None else asdict(conversion.advice),
+        "latency_to_float32_on_this_computer": {name: asdict(ratio) for name, ratio in conversion.latency.items()},
         "quantization": None if conversion.quantization is None else asdict(conversion.quantization),
         "mixture": None if conversion.mixture is None else mixture_document(conversion.mixture),
         "seconds": dict(conversion.seconds),
@@ -47,7 +53,7 @@ def report_document(conversion: Conversion) -> dict[str, Any]:
     return plain
 
 
-def _files(files: Sequence[TfliteFile]) -> str:
+def _files(files: Sequence[TfliteFile], latency: Mapping[str, Ratio]) -> str:
     rows = [
         (
             file.precision,
@@ -56,10 +62,16 @@ def _files(files: Sequence[TfliteFile]) -> str:
             f"{file.input.name} {list(file.input.shape)} {file.input.dtype}",
             f"{file.output.name} {list(file.output.shape)} {file.output.dtype}",
             " ".join(f"{code}×{count}" for code, count in file.operators.items()),
+            _ratio(latency.get(file.precision)),
         )
         for file in files
     ]
-    return "## Files\n\n" + _table(("precision", "bytes", "operators", "input", "output", "of which"), rows)
+    header = ("precision", "bytes", "operators", "input", "output", "of which", "latency to float32")
+    return "## Files\n\nLatency on this computer, one thread, in turns with float32.\n\n" + _table(header, rows)
+
+
+def _ratio(latency: Ratio | None) -> str:
+    return "" if latency is None else f"× {latency.ratio:.2f} ({latency.low:.2f} – {latency.high:.2f})"
 
 
 def _parity(parity: ParityReport) -> str:
@@ -103,20 +115,25 @@ def _quantization(report: QuantReport, mixture: Mixture) -> str:
     shares = (
         f"{report.shares.operators:.0%} of the operators, {report.shares.macs:.0%} of the multiply-accumulates and "
         f"{report.shares.weight_bytes:.0%} of the weight bytes are int8.\n"
-        f"{mixture_sentence(mixture).capitalize()}.\n"
+        f"In the int8 file, {mixture_sentence(mixture)}.\n"
         f"Calibrated on {report.calibration_clips} clips, ranges by {report.method}, weights rounded {report.rounding}."
     )
     if report.calibration_clips < FEW_CLIPS:
         shares += f"\nThat is few: {FEW_CLIPS} clips or more give steadier ranges."
     kinds = [(row.operator, row.precision, str(row.count), f"{row.macs:,}") for row in report.operators]
-    layers = [(each.tensor, each.operator, _decibels(each.sqnr_db)) for each in report.layers[:_LAYERS_SHOWN]]
+    layers = [
+        (each.tensor, each.operator, _decibels(each.sqnr_db), f"{each.alone_us:.1f}")
+        for each in report.layers[:_LAYERS_SHOWN]
+    ]
     return "\n\n".join(
         (
             "## int8",
             shares,
             _table(("operator", "precision", "count", "MACs"), kinds),
             "The layers that lose most, each with everything before it in int8 too:",
-            _table(("tensor", "made by", "SQNR dB"), layers),
+            _table(("tensor", "made by", "SQNR dB", "alone, µs"), layers),
+            "Alone: the operator in a file of its own on this computer, without the cost of an empty file. "
+            "In the whole file neighbours can be merged.",
         )
     )
 
@@ -124,6 +141,18 @@ def _quantization(report: QuantReport, mixture: Mixture) -> str:
 def shares_document(shares: Shares) -> dict[str, float]:
     """How much of a file is int8, as JSON values."""
     return {"operators": shares.operators, "macs": shares.macs, "weight_bytes": shares.weight_bytes}
+
+
+def _advice(advice: Advice) -> str:
+    rows = [(" and ".join(each.operators), f"{each.gain_db:+.1f}") for each in advice.trials[:_LAYERS_SHOWN]]
+    return "\n\n".join(
+        (
+            "## Advice",
+            f"{advice.sentence()}",
+            f"Operators put into float; on calibration clips the file as it is has {advice.sqnr_db:.1f} dB:",
+            _table(("in float", "gain dB"), rows),
+        )
+    )
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

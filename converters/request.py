@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from converters.advice import Advice
 from converters.bundle_contents import PRECISIONS, Precision, TensorSpec
 from converters.calibration import METHODS, Method
 from converters.command_line import did_you_mean
 from converters.errors import ConversionError
+from converters.latency import Ratio
 from converters.metadata import Card
 from converters.mixture import Mixture
 from converters.parity import ParityGates, ParityReport
@@ -43,6 +45,7 @@ class ConversionRequest:
         check: float32, shape (inputs, *axes), for parity; None takes the first 64 clips of `calibration`,
             or noise where there is none.
         gates: bounds of parity; None measures and lets everything pass.
+        advises: also find out which operators of the int8 file are worth keeping in float, which takes some seconds.
         card: what every file says of itself; None for no metadata.
         input_name: of the model's input; an ONNX model keeps its own.
         output_name: of the model's output; an ONNX model keeps its own.
@@ -59,6 +62,7 @@ class ConversionRequest:
     goal_db: float | None = None
     check: Array | None = None
     gates: ParityGates | None = field(default_factory=ParityGates)
+    advises: bool = False
     card: Card | None = None
     input_name: str = "input"
     output_name: str = "output"
@@ -142,6 +146,8 @@ class Conversion:
         parity: every stage against the one before, or against float32.
         quantization: what the int8 file costs, layer by layer; None without one.
         mixture: which operators of the int8 file are not int8, and why; None without one.
+        advice: which others are worth keeping in float; None where not asked for.
+        latency: of each file against float32, on this computer, by precision.
         seconds: wall time of each step, by name.
     """
 
@@ -150,6 +156,8 @@ class Conversion:
     parity: ParityReport
     quantization: QuantReport | None
     mixture: Mixture | None
+    advice: Advice | None
+    latency: Mapping[str, Ratio]
     seconds: Mapping[str, float]
 
     @property

@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         help="torch to ONNX to float32: largest error, as a share of the largest output (1e-4)",
     )
     gates.add_argument(
-        "--min-sqnr-db", type=float, default=30.0, metavar="DB", help="int8 and dynamic against float32 (30)"
+        "--min-sqnr-db", type=float, default=25.0, metavar="DB", help="int8 and dynamic against float32 (25)"
     )
     gates.add_argument(
         "--min-fp16-sqnr-db", type=float, default=40.0, metavar="DB", help="float16 against float32 (40)"
@@ -215,7 +215,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     pack, test = export.stages[0].pack.total, export.stages[0].test.total
     metric = SHORT_NAMES[export.stages[0].test.metric]
-    table = Table("stage", "max error", "SQNR dB", "pack %", "test %", "points to torch", "KiB")
+    table = Table("stage", "max error", "SQNR dB", "pack %", "test %", "points to torch", "KiB", "time ×")
     stages = {each.stage.rpartition(" ")[2]: each for each in export.conversion.parity.stages}
     sizes = {bundle.precision: bundle.model.stat().st_size / 1024 for bundle in export.bundles}
     for column in table.columns[1:]:
@@ -226,18 +226,24 @@ def _print(export: Export, document: dict[str, Any]) -> None:
         scores = [f"{100 * each.value:.1f}" for each in (stage.pack, stage.test)]
         paired = "" if stage.paired is None else paired_words(stage.paired)
         size = f"{sizes[stage.name]:.1f}" if stage.name in sizes else ""
-        table.add_row(stage.name, *against, *scores, paired, size)
+        latency = export.conversion.latency.get(stage.name)
+        times = "" if latency is None else f"{latency.ratio:.2f}"
+        table.add_row(stage.name, *against, *scores, paired, size, times)
     console.print(table)
     console.print(
         f"{metric} on {pack} clips of the evaluation pack and on all {test} of the test split, 95 % by speaker"
     )
-    console.print("error and SQNR: onnx to torch, float32 to onnx, the others to float32")
+    console.print(
+        "error and SQNR: onnx to torch, float32 to onnx, the others to float32; time: to float32, on this computer"
+    )
     if export.conversion.int8 is not None and export.conversion.mixture is not None:
         shares = export.conversion.int8.shares
         console.print(
             f"int8: {100 * shares.operators:.0f} % of operators, {100 * shares.macs:.0f} % of MACs, "
             f"{100 * shares.weight_bytes:.0f} % of weight bytes; {mixture_sentence(export.conversion.mixture)}"
         )
+    if export.conversion.advice is not None:
+        console.print(export.conversion.advice.sentence())
     if document["synthetic"]:
         console.print(synthetic_words(export.material.description))
     for bundle in export.bundles:

@@ -139,6 +139,7 @@ def export_student(
             keep_float=wanted.keep_float,
             check=inputs[list(material.pack)],
             gates=_parity_gates(gates, material),
+            advises=True,
             card=_card(choice, material),
             input_name="features",
             output_name="logits",
