@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -39,7 +40,7 @@ def report_document(conversion: Conversion) -> dict[str, Any]:
     """The same facts as JSON values; what is infinite or undefined is None."""
     document: dict[str, Any] = {
         "format": "tkd.conversion/1",
-        "onnx": {"bytes": len(conversion.onnx)},
+        "onnx": {"bytes": len(conversion.onnx), "sha256": hashlib.sha256(conversion.onnx).hexdigest()},
         "files": {precision: _file_document(file) for precision, file in conversion.files.items()},
         "parity": asdict(conversion.parity),
         "advice": None if conversion.advice is None else asdict(conversion.advice),

@@ -37,6 +37,13 @@ def _command(argv: Sequence[str]) -> int:
     start = time.monotonic()
     options = _parser().parse_args(argv)
     # Imports of torch and onnx take seconds: after the arguments, so that --help is instant.
+    if options.onnx is not None:
+        from tkd.cli.export_onnx import export_onnx
+
+        wanted = _wanted(options)
+        return export_onnx(options, wanted.precisions, wanted.method, _gates(options).parity)
+    if options.calibration is not None:
+        raise ConversionError("--calibration goes with --onnx; a student is calibrated on clips of its --data")
     from tkd.audio.features import FeatureConfig
     from tkd.export.bundles import export_student
     from tkd.export.choose import choose_checkpoint
@@ -99,10 +106,15 @@ def _parser() -> argparse.ArgumentParser:
         _PROGRAM,
         "Exports a student to TFLite: PyTorch → ONNX → TFLite float32, and float16, dynamic range or int8 when asked.\n"
         "Every step is compared with the one before, and nothing is written unless all gates are passed.",
-        "example:\n  tkd-export --student tcresnet --int8",
+        "examples:\n  tkd-export --student tcresnet --int8\n"
+        "  tkd-export --onnx detector.onnx --int8 --calibration clips.npz",
     )
     made.add_argument("--student", help="a student's name; its newest completed run is taken, else the starter")
     made.add_argument("--checkpoint", type=Path, metavar="FILE", help="this checkpoint instead")
+    made.add_argument("--onnx", type=Path, metavar="FILE", help="an ONNX model of any origin instead")
+    made.add_argument(
+        "--calibration", type=Path, metavar="NPZ", help="its inputs, (clips, *axes), as np.savez writes them; for int8"
+    )
     made.add_argument("--float32", action="store_true", help="the float32 bundle, which is always written")
     made.add_argument("--fp16", action="store_true", help="also one with float16 weights: half the size, same speed")
     made.add_argument(
