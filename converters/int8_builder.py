@@ -10,6 +10,7 @@ import numpy as np
 
 from converters.calibration import Method, Observed, Range, choose_ranges, observe
 from converters.equalize import channel_scales, equalize
+from converters.lowering.outline import outline
 from converters.lowering.records import Model, Tensor
 from converters.lowering.writer import write_model
 from converters.mixture import Plan
@@ -26,14 +27,14 @@ class Int8Builder:
     """Builds int8 models of one float32 model.
 
     Args:
-        model: float32.
-        content: its file.
+        model: float32, flat.
         clips: to calibrate on, float32, shape (clips, *axes of the input).
         method: how ranges are chosen.
         rounding: how weights are rounded.
     """
 
-    def __init__(self, model: Model, content: bytes, clips: Floats, method: Method, rounding: Rounding) -> None:
+    def __init__(self, model: Model, clips: Floats, method: Method, rounding: Rounding) -> None:
+        content = write_model(model, description="flat")
         observed = observe(content, model, clips, with_moments=rounding == "compensated")
         scales = channel_scales(model, observed.sizes())
         self.equalized: Model = equalize(model, scales)
@@ -43,7 +44,7 @@ class Int8Builder:
         )
         self._forms = dynamic_forms(self.equalized)
         self.trial_clips: Floats = clips[np.linspace(0, len(clips) - 1, min(len(clips), _TRIAL_CLIPS)).astype(int)]
-        self._expected = TfliteModel(content).run(self.trial_clips)
+        self._expected = TfliteModel(write_model(outline(model), description="float32")).run(self.trial_clips)
 
     def build(self, plan: Plan) -> Model:
         """The int8 model in which the operators of a plan compute in float."""
@@ -62,7 +63,7 @@ class Int8Builder:
 
     def sqnr_db_of(self, model: Model) -> float:
         """SQNR in dB of a model's file on the trial clips, against the float32 file."""
-        content = write_model(model, description="trial")
+        content = write_model(outline(model), description="trial")
         return sqnr_db(self._expected, TfliteModel(content).run(self.trial_clips))
 
     @cached_property

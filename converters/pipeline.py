@@ -23,6 +23,7 @@ from converters.int8_builder import Int8Builder
 from converters.latency import latency_ratios
 from converters.lowering.lower import lower
 from converters.lowering.operators import version_of
+from converters.lowering.outline import outline
 from converters.lowering.records import Model
 from converters.lowering.swap import swap_where_it_pays
 from converters.lowering.writer import write_model
@@ -65,7 +66,7 @@ def convert(request: ConversionRequest) -> Conversion:
                 )
     quantized = None
     if "int8" in request.wanted:
-        quantized = _quantized(request, model, files["float32"], clock)
+        quantized = _quantized(request, model, clock)
         with clock.step("write_int8"):
             files["int8"] = _file("int8", quantized.int8, content, request.card)
     inputs, described = _check_inputs(request)
@@ -74,7 +75,7 @@ def convert(request: ConversionRequest) -> Conversion:
     quantization, advice = None, None
     if quantized is not None:
         with clock.step("layers"):
-            quantization = _layers(request, quantized, files["int8"], inputs)
+            quantization = _layers(request, quantized, inputs)
     if request.gates is not None:
         shares: dict[str, Shares] = {precision: file.shares for precision, file in files.items()}
         check_gates(parity, request.gates, shares=shares, advice=_advice(quantization))
@@ -111,24 +112,24 @@ class _Quantized:
     mixture: Mixture
 
 
-def _quantized(request: ConversionRequest, model: Model, float32: TfliteFile, clock: _Clock) -> _Quantized:
+def _quantized(request: ConversionRequest, model: Model, clock: _Clock) -> _Quantized:
     assert request.calibration is not None
     clips = request.calibration.astype(np.float32)
     kept = kept_float(model, request.keep_float)
     with clock.step("calibrate"):
-        builder = Int8Builder(model, float32.content, clips, request.method, request.rounding)
+        builder = Int8Builder(model, clips, request.method, request.rounding)
     with clock.step("mix"):
         mixture = choose_mixture(builder.equalized, kept, request.goal, builder.sqnr_of)
     with clock.step("quantize"):
         return _Quantized(builder=builder, int8=builder.build(mixture.plan), mixture=mixture)
 
 
-def _layers(request: ConversionRequest, quantized: _Quantized, int8: TfliteFile, inputs: Floats) -> QuantReport:
+def _layers(request: ConversionRequest, quantized: _Quantized, inputs: Floats) -> QuantReport:
     assert request.calibration is not None
     return report_quantization(
         quantized.int8,
         write_model(quantized.builder.equalized, description="equalized"),
-        int8.content,
+        write_model(quantized.int8, description="flat"),
         inputs[:_LAYER_CLIPS],
         method=request.method,
         rounding=request.rounding,
@@ -151,21 +152,23 @@ def _onnx_of(request: ConversionRequest) -> bytes:
 def _file(precision: Precision, model: Model, onnx: bytes, card: Card | None) -> TfliteFile:
     source = hashlib.sha256(onnx).hexdigest()[:16]
     description = f"{precision}, lowered by tkd's converters from ONNX sha256 {source}"
+    stored = outline(model)
     if card is None:
-        content = write_model(model, description=description)
+        content = write_model(stored, description=description)
     else:
         buffer = metadata_buffer(card, input_name=model.inputs[0], output_name=model.outputs[0])
-        content = with_files(write_model(model, description=description, metadata={BUFFER: buffer}), card)
+        content = with_files(write_model(stored, description=description, metadata={BUFFER: buffer}), card)
     loaded = TfliteModel(content)
     versions: dict[str, int] = {}
-    for operator in model.operators:
-        versions[operator.code] = max(versions.get(operator.code, 1), version_of(operator, model))
+    for part in stored.parts():
+        for operator in part.operators:
+            versions[operator.code] = max(versions.get(operator.code, 1), version_of(operator, part))
     return TfliteFile(
         precision=precision,
         content=content,
         input=loaded.input,
         output=loaded.output,
-        operators=model.counts(),
+        operators=stored.counts(),
         op_versions=dict(sorted(versions.items())),
         shares=shares_of(model),
     )

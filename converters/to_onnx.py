@@ -6,9 +6,9 @@ import io
 import os
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import onnx
 
@@ -69,7 +69,26 @@ def to_onnx(
         raise ConversionError(
             f"{type(module).__name__} has no ONNX form for an input of shape {shape}: {cause}"
         ) from cause
-    return read_model(written.getvalue())
+    return _with_functions(read_model(written.getvalue()), module)
+
+
+@runtime_checkable
+class DefinesFunctions(Protocol):
+    """A part of a network that exports an operator of its own, and says in standard ones what that operator does."""
+
+    def onnx_functions(self) -> Sequence[onnx.FunctionProto]:
+        """The functions that its operators call."""
+        ...
+
+
+def _with_functions(model: onnx.ModelProto, module: torch.nn.Module) -> onnx.ModelProto:
+    """The model with the functions that its parts define, each once, so that any runtime can run it."""
+    known: dict[tuple[str, str], onnx.FunctionProto] = {}
+    for part in module.modules():
+        if isinstance(part, DefinesFunctions):
+            known.update({(function.domain, function.name): function for function in part.onnx_functions()})
+    model.functions.extend(known.values())
+    return model
 
 
 def read_model(content: bytes) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""Lowering of matrix products with constant weights: Gemm and MatMul become FULLY_CONNECTED."""
+"""Lowering of matrix products: Gemm and MatMul become FULLY_CONNECTED, or BATCH_MATMUL where both are computed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 
 from converters.graph import Node
 from converters.lowering.builder import Builder
-from converters.lowering.layout import natural
+from converters.lowering.layout import Layout, natural
+from converters.lowering.order import in_order
 from converters.lowering.records import Array
 
 
@@ -25,26 +26,51 @@ def lower_gemm(builder: Builder, node: Node) -> None:
 
 
 def lower_matmul(builder: Builder, node: Node) -> None:
-    """MatMul with a constant matrix on the right, and the bias that `rewrite` may have given it."""
+    """MatMul: with a constant matrix on the right FULLY_CONNECTED, of two computed values BATCH_MATMUL."""
     weights = builder.constant_value(node.inputs[1])
-    if weights is None or weights.ndim != 2:
-        raise builder.unsupported(node, "only a constant matrix on the right is supported")
+    if weights is None:
+        _batch_matmul(builder, node)
+        return
+    if weights.ndim != 2 or len(builder.shape(node.inputs[0])) < 2:
+        raise builder.unsupported(node, "of constants, only a matrix on the right of rows is supported")
     bias = builder.constant_value(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(weights.shape[1])
     assert bias is not None, "only rewrite gives a MatMul a third input, a constant"
     _fully_connected(builder, node, weights.T, bias)
 
 
+def _batch_matmul(builder: Builder, node: Node) -> None:
+    """A product of two computed values; where the right one lies transposed, TFLite multiplies it as it lies."""
+    left, right = node.inputs
+    ranks = [len(builder.shape(name)) for name in node.inputs]
+    rank = len(builder.shape(node.outputs[0]))
+    if min(ranks) < 2 or ranks != [rank, rank] or builder.shape(left)[:-2] != builder.shape(right)[:-2]:
+        raise builder.unsupported(node, "two computed operands must have the same leading axes")
+    if builder.constant_value(left) is not None:
+        raise builder.unsupported(node, "a constant on the left of a computed operand is not supported")
+    swapped = (*range(rank - 2), rank - 1, rank - 2)
+    transposes = not builder.lies_in(right, natural(rank)) and builder.lies_in(right, swapped)
+    tensor = builder.read(right, swapped if transposes else natural(rank))
+    inputs = (builder.read(left, natural(rank)), tensor)
+    builder.emit("BATCH_MATMUL", inputs, node.outputs[0], natural(rank), {"adjX": False, "adjY": transposes})
+
+
 def _fully_connected(builder: Builder, node: Node, rows: Array, bias: Array) -> None:
     output = node.outputs[0]
-    rank = len(builder.shape(output))
-    source = builder.read(node.inputs[0], natural(rank))
-    columns = builder.columns(node.inputs[0])
-    if columns is not None:
-        rows = rows[:, columns]
+    layout = _rows_layout(builder, node.inputs[0])
     inputs = (
-        source,
-        builder.constant(node.inputs[1], rows),
+        builder.read(node.inputs[0], layout),
+        builder.constant(node.inputs[1], in_order(builder.order(node.inputs[0]), rows, 1)),
         builder.constant(f"{output}/bias", bias.astype(np.float32)),
     )
-    options = {"fusedActivationFunction": "NONE", "keepNumDims": rank > 2}
-    builder.emit("FULLY_CONNECTED", inputs, output, natural(rank), options)
+    options = {"fusedActivationFunction": "NONE", "keepNumDims": len(layout) > 2}
+    builder.emit("FULLY_CONNECTED", inputs, output, layout, options)
+
+
+def _rows_layout(builder: Builder, source: str) -> Layout:
+    """How a matrix reads rows: as two axes where one alone is longer than one and a RESHAPE comes anyway."""
+    shape = builder.shape(source)
+    usual = natural(len(shape))
+    long = [axis for axis, length in enumerate(shape[:-1]) if length > 1]
+    if len(shape) == 2 or len(long) > 1 or builder.has(source, usual):
+        return usual
+    return (long[0] if long else 0, len(shape) - 1)

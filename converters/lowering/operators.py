@@ -53,6 +53,7 @@ class OperatorRow:
 OPERATORS: dict[str, OperatorRow] = {
     "ADD": OperatorRow(options="AddOptions", fuses_activation=True),
     "AVERAGE_POOL_2D": OperatorRow(options="Pool2DOptions", rule=Int8Rule.SAME_SCALE, fuses_activation=True),
+    "BATCH_MATMUL": OperatorRow(options="BatchMatMulOptions"),
     "CONCATENATION": OperatorRow(options="ConcatenationOptions", rule=Int8Rule.SAME_SCALE),
     "CONV_2D": OperatorRow(
         options="Conv2DOptions", rule=Int8Rule.WEIGHTS, version_int8=3, fuses_activation=True, weight_axis=0
@@ -65,7 +66,9 @@ OPERATORS: dict[str, OperatorRow] = {
     "FULLY_CONNECTED": OperatorRow(
         options="FullyConnectedOptions", rule=Int8Rule.WEIGHTS, version_int8=4, fuses_activation=True
     ),
+    "GATHER": OperatorRow(options="GatherOptions", rule=Int8Rule.SAME_SCALE),
     "HARD_SWISH": OperatorRow(version_int8=1),
+    "IF": OperatorRow(options="IfOptions", version_int8=1),
     "LEAKY_RELU": OperatorRow(options="LeakyReluOptions", version_int8=1),
     "LOGISTIC": OperatorRow(rule=Int8Rule.UNIT),
     "MAXIMUM": OperatorRow(options="MaximumMinimumOptions", rule=Int8Rule.SAME_SCALE),
@@ -77,8 +80,13 @@ OPERATORS: dict[str, OperatorRow] = {
     "QUANTIZE": OperatorRow(options="QuantizeOptions", version_int8=1),
     "RELU": OperatorRow(),
     "RELU6": OperatorRow(),
+    "RESIZE_BILINEAR": OperatorRow(options="ResizeBilinearOptions", rule=Int8Rule.SAME_SCALE),
+    "RESIZE_NEAREST_NEIGHBOR": OperatorRow(options="ResizeNearestNeighborOptions", rule=Int8Rule.SAME_SCALE),
     "RESHAPE": OperatorRow(options="ReshapeOptions", rule=Int8Rule.SAME_SCALE, version_int8=1),
+    "SLICE": OperatorRow(options="SliceOptions", rule=Int8Rule.SAME_SCALE),
     "SOFTMAX": OperatorRow(options="SoftmaxOptions", rule=Int8Rule.UNIT),
+    "SPLIT": OperatorRow(options="SplitOptions", rule=Int8Rule.SAME_SCALE),
+    "STRIDED_SLICE": OperatorRow(options="StridedSliceOptions", rule=Int8Rule.SAME_SCALE),
     "SUB": OperatorRow(options="SubOptions", fuses_activation=True),
     "TANH": OperatorRow(rule=Int8Rule.SIGNED_UNIT),
     "TRANSPOSE": OperatorRow(options="TransposeOptions", rule=Int8Rule.SAME_SCALE),
@@ -149,6 +157,18 @@ def _broadcasts_five(operator: Operator, model: Model) -> int:
     return 3 if shapes[0] != shapes[1] and max(map(len, shapes)) > 4 else 1
 
 
+def _half_pixels(operator: Operator, _model: Model) -> int:
+    return 3 if operator.options.get("halfPixelCenters") or operator.options.get("alignCorners") else 1
+
+
+def _slice_rank(operator: Operator, model: Model) -> int:
+    return 5 if len(model.tensors[operator.inputs[0]].shape) > 4 else 1
+
+
+def _strided_rank(operator: Operator, model: Model) -> int:
+    return 4 if len(model.tensors[operator.inputs[0]].shape) > 4 else 1
+
+
 _VERSION_RULES: tuple[tuple[str, Callable[[Operator, Model], int]], ...] = (
     ("CONV_2D", _grouped),
     ("DEPTHWISE_CONV_2D", _dilated),
@@ -158,6 +178,10 @@ _VERSION_RULES: tuple[tuple[str, Callable[[Operator, Model], int]], ...] = (
     ("MINIMUM", _broadcasts_five),
     ("MUL", _multiplies_scale),
     ("PAD", _pad_rank),
+    ("RESIZE_BILINEAR", _half_pixels),
+    ("RESIZE_NEAREST_NEIGHBOR", _half_pixels),
+    ("SLICE", _slice_rank),
+    ("STRIDED_SLICE", _strided_rank),
     ("SUB", _broadcasts_five),
     ("TRANSPOSE", _transpose_rank),
 )

@@ -30,8 +30,7 @@ def steady(files, clip):
 def built(module):
     torch.manual_seed(1)
     model = lower(read_graph(to_onnx(module, torch.zeros(1, 12))))
-    content = write_model(model, description="toy")
-    builder = Int8Builder(model, content, CLIPS, "minmax", "compensated")
+    builder = Int8Builder(model, CLIPS, "minmax", "compensated")
     int8 = builder.build({})
     report = report_quantization(
         int8,
