@@ -111,6 +111,11 @@ def matrices(model: Model) -> list[Operator]:
     return [each for each in model.operators if each.code == "FULLY_CONNECTED"]
 
 
+def convolutions(model: Model) -> list[Operator]:
+    """CONV_2D operators; of float data they multiply int8 weights where that is as fast."""
+    return [each for each in model.operators if each.code == "CONV_2D"]
+
+
 def depthwise(model: Model) -> list[Operator]:
     """Depthwise convolutions, whose channels can differ in size by orders of magnitude."""
     return [each for each in model.operators if each.code == "DEPTHWISE_CONV_2D"]
@@ -127,7 +132,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(name="affine maps", reason="bands of different size share one step", find=affine_maps),
     Family(name="gates", reason="the steps of a gate are those of its product", find=gates),
     Family(name="residual sums", reason="both branches take the wider one's step", find=residual_sums),
-    Family(name="matrices", reason="all rows of a matrix share one step", find=matrices),
+    Family(name="matrices", reason="their input and output are rounded, and all rows share one step", find=matrices),
+    Family(name="convolutions", reason="their input and output are rounded", find=convolutions),
     Family(name="depthwise convolutions", reason="channels of different size share one step", find=depthwise),
 )
 

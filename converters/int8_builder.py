@@ -10,6 +10,7 @@ import numpy as np
 
 from converters.calibration import Method, Observed, Range, choose_ranges, observe
 from converters.equalize import channel_scales, equalize
+from converters.islands import with_movers
 from converters.lowering.outline import outline
 from converters.lowering.records import Model, Tensor
 from converters.lowering.writer import write_model
@@ -49,7 +50,7 @@ class Int8Builder:
     def build(self, plan: Plan) -> Model:
         """The int8 model in which the operators of a plan compute in float."""
         moments = {name: seen for name, seen in self._observed.moments.items() if name not in plan}
-        int8 = round_weights(quantize(self.equalized, self._ranges, plan), self.equalized, moments)
+        int8 = round_weights(self._quantized(plan), self.equalized, moments)
         return self._with_forms(int8, plan)
 
     def sqnr_of(self, plan: Plan) -> float:
@@ -57,7 +58,7 @@ class Int8Builder:
 
         Weights are taken from the uniform int8 model where their scales are the same: rounding is most of the work.
         """
-        int8 = quantize(self.equalized, self._ranges, plan)
+        int8 = self._quantized(plan)
         tensors = {name: self._rounded_like(tensor) for name, tensor in int8.tensors.items()}
         return self.sqnr_db_of(self._with_forms(replace(int8, tensors=tensors), plan))
 
@@ -69,6 +70,9 @@ class Int8Builder:
     @cached_property
     def _uniform(self) -> Model:
         return self.build({})
+
+    def _quantized(self, plan: Plan) -> Model:
+        return quantize(self.equalized, self._ranges, with_movers(self.equalized, plan))
 
     def _rounded_like(self, tensor: Tensor) -> Tensor:
         known = self._uniform.tensors.get(tensor.name)

@@ -8,7 +8,7 @@ on the int8 side its scales.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -47,6 +47,45 @@ def bridge(model: Model, ranges: Mapping[str, Range], keep_float: Collection[str
         constants = {name for operator in model.operators for name in free_inputs(model, operator)}
         return Bridged(model=model, stored=frozenset({*model.activations(), *constants}), ranges=ranges)
     return _Bridging(model, ranges, keep_float).result()
+
+
+def with_movers(model: Model, keep_float: Collection[str]) -> set[str]:
+    """`keep_float` and the operators that only move numbers between float ones, which would else cost two bridges each.
+
+        float ─► QUANTIZE ─► CONCATENATION          float ─► CONCATENATION ─► QUANTIZE
+        float ─► QUANTIZE ───┘                      float ───┘
+
+    Args:
+        model: float32.
+        keep_float: names of tensors.
+    """
+    kept = set(keep_float)
+    if not kept:
+        return kept
+    readers: dict[str, list[Operator]] = defaultdict(list)
+    for operator in model.operators:
+        for name in operator.inputs:
+            readers[name].append(operator)
+    makers = {name: operator.outputs[0] for operator in model.operators for name in operator.outputs}
+
+    def is_surrounded(operator: Operator) -> bool:
+        sources = [name for name in free_inputs(model, operator) if model.tensors[name].data is None]
+        leads_to_float = all(each.outputs[0] in kept for name in operator.outputs for each in readers[name])
+        comes_from_float = bool(sources) and all(makers.get(name, name) in kept for name in sources)
+        is_given = all(name in model.inputs for name in sources)
+        if leads_to_float and any(name in model.outputs for name in operator.outputs):
+            return comes_from_float
+        return (leads_to_float and (comes_from_float or is_given)) or (comes_from_float and len(operator.outputs) == 1)
+
+    while True:
+        found = {
+            each.outputs[0]
+            for each in model.operators
+            if OPERATORS[each.code].rule is Int8Rule.SAME_SCALE and each.outputs[0] not in kept and is_surrounded(each)
+        }
+        if not found:
+            return kept
+        kept |= found
 
 
 def free_inputs(model: Model, operator: Operator) -> list[str]:

@@ -24,6 +24,9 @@ OperatorForm = Literal["float32", "dynamic"]
 Plan = Mapping[str, OperatorForm]
 """Operators that are not int8, by the name of their first output."""
 
+RECURRENT_GOAL_DB = 40.0
+"""What a network with a recurrence can have at no cost in time: its other matrices are as fast with float data."""
+
 _LEAST_GAIN_DB = 1.0
 
 
@@ -105,6 +108,8 @@ def choose_mixture(model: Model, start: Mixture, goal_db: float, sqnr_of: Callab
             choices.append(Choice(family=row.name, operators=len(members), reason=row.reason, sqnr_db=None))
         elif members:
             left[row.name] = members
+    if any(choice.family == "recurrence" for choice in choices):
+        goal_db = max(goal_db, RECURRENT_GOAL_DB)
     uniform = best = sqnr_of(plan)
     while left and best < goal_db:
         trials = {name: sqnr_of(plan | _forms(members)) for name, members in left.items()}
