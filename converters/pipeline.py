@@ -23,6 +23,7 @@ from converters.errors import ConversionError
 from converters.graph import read_graph
 from converters.lowering.lower import lower
 from converters.lowering.operators import version_of
+from converters.lowering.outline import outline
 from converters.lowering.records import Model
 from converters.lowering.writer import write_model
 from converters.parity import INT8_STAGE, ParityGates, ParityReport, check_gates, compare
@@ -145,13 +146,13 @@ def convert(request: ConversionRequest) -> Conversion:
     with clock.step("to_onnx"):
         content = _onnx_of(request)
     with clock.step("lower"):
-        graph = read_graph(read_model(content))
+        graph = read_graph(read_model(content), request.example.shape)
         _check_input(graph.inputs, graph.shapes, request.example.shape)
         model = lower(graph)
         float32 = _file("float32", model, content)
     quantized, int8 = None, None
     if request.calibration is not None:
-        quantized = _quantized(request, model, float32, clock)
+        quantized = _quantized(request, model, clock)
         with clock.step("write_int8"):
             int8 = _file("int8", quantized.int8, content)
     inputs, described = _check_inputs(request)
@@ -163,7 +164,7 @@ def convert(request: ConversionRequest) -> Conversion:
             quantization = report_quantization(
                 quantized.int8,
                 write_model(quantized.equalized, description="equalized"),
-                int8.content,
+                write_model(quantized.int8, description="int8 with every tensor of every step"),
                 inputs[:_LAYER_CLIPS],
                 method=request.method,
                 rounding=request.rounding,
@@ -184,11 +185,13 @@ class _Quantized:
     int8: Model
 
 
-def _quantized(request: ConversionRequest, model: Model, float32: TfliteFile, clock: _Clock) -> _Quantized:
+def _quantized(request: ConversionRequest, model: Model, clock: _Clock) -> _Quantized:
     assert request.calibration is not None
     clips = request.calibration.astype(np.float32)
     with clock.step("calibrate"):
-        observed = observe(float32.content, model, clips, with_moments=request.rounding == "compensated")
+        # Not the file, which stores like steps once: every tensor of every step has a range of its own.
+        flat = write_model(model, description="float32 with every tensor of every step")
+        observed = observe(flat, model, clips, with_moments=request.rounding == "compensated")
         scales = channel_scales(model, observed.sizes())
         equalized, observed = equalize(model, scales), observed.divided(model, scales)
         content = partial(write_model, equalized, description="equalized")
@@ -212,11 +215,13 @@ def _onnx_of(request: ConversionRequest) -> bytes:
 
 def _file(precision: str, model: Model, onnx: bytes) -> TfliteFile:
     source = hashlib.sha256(onnx).hexdigest()[:16]
+    model = outline(model)
     content = write_model(model, description=f"{precision}, lowered by tkd's converters from ONNX sha256 {source}")
     loaded = TfliteModel(content)
     versions: dict[str, int] = {}
-    for operator in model.operators:
-        versions[operator.code] = max(versions.get(operator.code, 1), version_of(operator, model))
+    for part in model.parts():
+        for operator in part.operators:
+            versions[operator.code] = max(versions.get(operator.code, 1), version_of(operator, part))
     return TfliteFile(
         precision=precision,
         content=content,

@@ -58,9 +58,11 @@ class _Draft:
     shapes: dict[str, Shape] = field(default_factory=dict)
 
     def constant(self, label: str, array: Array) -> str:
+        """The name of a constant of the layer; the same for all steps, which give the same label."""
         name = f"{self.layer}/{label}"
-        self.constants[name] = np.ascontiguousarray(array)
-        self.shapes[name] = array.shape
+        if name not in self.constants:
+            self.constants[name] = np.ascontiguousarray(array)
+            self.shapes[name] = array.shape
         return name
 
     def make(self, op: str, inputs: Sequence[str], label: str, shape: Shape, **attributes: Any) -> str:
