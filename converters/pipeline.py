@@ -54,7 +54,7 @@ def convert(request: ConversionRequest) -> Conversion:
     with clock.step("to_onnx"):
         content = _onnx_of(request)
     with clock.step("lower"):
-        graph = read_graph(read_model(content))
+        graph = read_graph(read_model(content), request.example.shape)
         _check_input(graph.inputs, graph.shapes, request.example.shape)
         model = swap_where_it_pays(lower(graph))
         files: dict[Precision, TfliteFile] = {"float32": _file("float32", model, content, request.card)}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,9 @@ class Builder:
         self._operators: list[Operator] = []
         self._places: dict[str, list[tuple[str, Layout]]] = {}
         self._constants: dict[tuple[tuple[int, ...], str, bytes], str] = {}
+        self._derived: dict[tuple[str, str], str] = {}
         self._reshaped: dict[str, str] = {}
+        self._shapes_of: dict[str, list[str]] = defaultdict(list)
         self._orders: dict[str, Array] = {}
         self._concatenations: dict[str, Operator] = {}
         self._readers = graph.consumers()
@@ -82,13 +85,20 @@ class Builder:
 
     def constant(self, name: str, array: Array) -> str:
         """The TFLite tensor of a constant; one tensor for the same shape and content, whatever it is called."""
-        data = np.ascontiguousarray(array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int32))
-        key = (data.shape, str(data.dtype), hashlib.sha256(data.tobytes()).digest())
+        kind = np.float32 if array.dtype.kind == "f" else np.int32
+        data = np.ascontiguousarray(array, dtype=kind).reshape(array.shape)
+        key = (data.shape, str(data.dtype), hashlib.blake2b(data.tobytes(), digest_size=16).digest())
         if key not in self._constants:
             unique = self._new_tensor(name, data.shape)
             self._tensors[unique] = Tensor(name=unique, shape=data.shape, dtype=str(data.dtype), data=data)
             self._constants[key] = unique
         return self._constants[key]
+
+    def derived(self, source: str, how: str, make: Callable[[], Array]) -> str:
+        """The TFLite tensor of what an ONNX constant becomes by `make`, which runs once for each `how`."""
+        if (source, how) not in self._derived:
+            self._derived[source, how] = self.constant(source, make())
+        return self._derived[source, how]
 
     def emit(
         self,
@@ -102,7 +112,7 @@ class Builder:
         output = self._new_place(value, layout, value)
         operator = Operator(code=code, inputs=tuple(inputs), outputs=(output,), options=options or {})
         if code == "RESHAPE":
-            self._reshaped[output] = inputs[0]
+            self._note_reshape(output, inputs[0])
         if code == "CONCATENATION":
             self._concatenations[output] = operator
         self._operators.append(operator)
@@ -196,6 +206,10 @@ class Builder:
         shapes = ", ".join(str(list(self.shape(name))) for name in node.inputs if name)
         return ConversionError(f"{node.op} node '{node.name}' cannot be converted: {reason} (input shapes {shapes})")
 
+    def _note_reshape(self, output: str, source: str) -> None:
+        self._reshaped[output] = source
+        self._shapes_of[source].append(output)
+
     def _new_place(self, value: str, layout: Layout, name: str) -> str:
         tensor = self._new_tensor(name, shape_in(layout, self.shape(value)))
         self._places.setdefault(value, []).append((tensor, layout))
@@ -214,9 +228,14 @@ class Builder:
 
     def _reshape(self, value: str, tensor: str, layout: Layout) -> str:
         shape = shape_in(layout, self.shape(value))
+        source = self.unshaped(tensor)
+        known = next((each for each in self._shapes_of[source] if self._tensors[each].shape == shape), None)
+        if known is not None:
+            self._places[value].append((known, layout))
+            return known
         output = self._new_place(value, layout, f"{value}/reshaped")
-        inputs = (self.unshaped(tensor), self._shape_tensor(shape))
-        self._reshaped[output] = inputs[0]
+        inputs = (source, self._shape_tensor(shape))
+        self._note_reshape(output, source)
         self._operators.append(Operator(code="RESHAPE", inputs=inputs, outputs=(output,), options=_reshape(shape)))
         return output
 

@@ -20,9 +20,9 @@ def lower_gemm(builder: Builder, node: Node) -> None:
     if weights is None or bias is None:
         raise builder.unsupported(node, "its weights or bias are computed, not constant")
     rows = weights if node.attributes.get("transB", 0) else weights.T
-    rows = rows * np.float32(node.attributes.get("alpha", 1.0))
-    bias = np.broadcast_to(bias * node.attributes.get("beta", 1.0), (1, len(rows))).reshape(-1)
-    _fully_connected(builder, node, rows, bias)
+    alpha, beta = node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)
+    bias = np.broadcast_to(bias * beta, (1, len(rows))).reshape(-1)
+    _fully_connected(builder, node, rows, bias, alpha)
 
 
 def lower_matmul(builder: Builder, node: Node) -> None:
@@ -54,12 +54,15 @@ def _batch_matmul(builder: Builder, node: Node) -> None:
     builder.emit("BATCH_MATMUL", inputs, node.outputs[0], natural(rank), {"adjX": False, "adjY": transposes})
 
 
-def _fully_connected(builder: Builder, node: Node, rows: Array, bias: Array) -> None:
+def _fully_connected(builder: Builder, node: Node, rows: Array, bias: Array, factor: float = 1.0) -> None:
+    """FULLY_CONNECTED with the matrix `rows` times `factor`; many steps of a recurrence may share one ONNX matrix."""
     output = node.outputs[0]
     layout = _rows_layout(builder, node.inputs[0])
+    order = builder.order(node.inputs[0])
+    how = f"rows of {rows.strides} times {factor}" + ("" if order is None else f" for {node.inputs[0]}")
     inputs = (
         builder.read(node.inputs[0], layout),
-        builder.constant(node.inputs[1], in_order(builder.order(node.inputs[0]), rows, 1)),
+        builder.derived(node.inputs[1], how, lambda: in_order(order, rows * np.float32(factor), 1)),
         builder.constant(f"{output}/bias", bias.astype(np.float32)),
     )
     options = {"fusedActivationFunction": "NONE", "keepNumDims": len(layout) > 2}
@@ -67,10 +70,11 @@ def _fully_connected(builder: Builder, node: Node, rows: Array, bias: Array) -> 
 
 
 def _rows_layout(builder: Builder, source: str) -> Layout:
-    """How a matrix reads rows: as two axes where one alone is longer than one and a RESHAPE comes anyway."""
+    """How a matrix reads rows: as two axes where one alone is longer than one, unless all lie ready as they are."""
     shape = builder.shape(source)
     usual = natural(len(shape))
     long = [axis for axis, length in enumerate(shape[:-1]) if length > 1]
-    if len(shape) == 2 or len(long) > 1 or builder.has(source, usual):
+    is_ready = builder.has(source, usual) and long == [len(shape) - 2]
+    if len(shape) == 2 or len(long) > 1 or is_ready:
         return usual
     return (long[0] if long else 0, len(shape) - 1)

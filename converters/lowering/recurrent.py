@@ -58,9 +58,11 @@ class _Draft:
     shapes: dict[str, Shape] = field(default_factory=dict)
 
     def constant(self, label: str, array: Array) -> str:
+        """The name of a constant of the layer; the same for all steps, which give the same label."""
         name = f"{self.layer}/{label}"
-        self.constants[name] = np.ascontiguousarray(array)
-        self.shapes[name] = array.shape
+        if name not in self.constants:
+            self.constants[name] = np.ascontiguousarray(array)
+            self.shapes[name] = array.shape
         return name
 
     def make(self, op: str, inputs: Sequence[str], label: str, shape: Shape, **attributes: Any) -> str:
@@ -124,21 +126,15 @@ def _gru(draft: _Draft, layer: _Direction, label: str, row: str, states: list[st
     units = layer.units
     parts = [f"{label}/{name}" for name in ("row_r", "row_z", "row_n")]
     row_r, row_z, row_n = draft.make_all("Split", [row], parts, [shape] * 3, axis=1)
-    if layer.resets_before:
-        product = _product(draft, layer, f"{label}/state_gates", state, slice(0, 2 * units), shape)
-        parts = [f"{label}/state_r", f"{label}/state_z"]
-        state_r, state_z = draft.make_all("Split", [product], parts, [shape] * 2, axis=1)
-    else:
-        product = _product(draft, layer, f"{label}/state_gates", state, slice(0, 3 * units), shape)
-        parts = [f"{label}/{name}" for name in ("state_r", "state_z", "state_n")]
-        state_r, state_z, state_n = draft.make_all("Split", [product], parts, [shape] * 3, axis=1)
-    reset = _sum_activated(draft, gate, f"{label}/r", row_r, state_r, shape)
-    update = _sum_activated(draft, gate, f"{label}/z", row_z, state_z, shape)
+    names = ("r", "z") if layer.resets_before else ("r", "z", "n")
+    from_state = _parts(draft, layer, label, state, names, shape)
+    reset = _sum_activated(draft, gate, f"{label}/r", row_r, from_state[0], shape)
+    update = _sum_activated(draft, gate, f"{label}/z", row_z, from_state[1], shape)
     if layer.resets_before:
         kept = draft.make("Mul", [reset, state], f"{label}/kept", shape)
         admitted = _product(draft, layer, f"{label}/state_n", kept, slice(2 * units, 3 * units), shape)
     else:
-        admitted = draft.make("Mul", [reset, state_n], f"{label}/kept", shape)
+        admitted = draft.make("Mul", [reset, from_state[2]], f"{label}/kept", shape)
     candidate = _sum_activated(draft, layer.activations[1], f"{label}/n", row_n, admitted, shape)
     change = draft.make("Sub", [state, candidate], f"{label}/change", shape)
     share = draft.make("Mul", [update, change], f"{label}/share", shape)
@@ -158,6 +154,10 @@ def _lstm(draft: _Draft, layer: _Direction, label: str, row: str, states: list[s
     def seen(index: int, name: str, total: str, memory: str) -> str:
         if layer.peepholes is None:
             return draft.make(gate, [total], f"{label}/{name}", shape)
+        known = draft.constants.get(memory)
+        if known is not None:
+            looked = draft.constant(f"{label}/peep_{name}", layer.peepholes[index][None] * known)
+            return _sum_activated(draft, gate, f"{label}/{name}", total, looked, shape)
         factor = draft.constant(f"{layer.label}/peephole_{name}", layer.peepholes[index][None])
         looked = draft.make("Mul", [factor, memory], f"{label}/peep_{name}", shape)
         return _sum_activated(draft, gate, f"{label}/{name}", total, looked, shape)
@@ -316,11 +316,24 @@ def _rows(draft: _Draft, layer: _Direction, source: str, time: int, batch: int) 
 
 
 def _product(draft: _Draft, layer: _Direction, label: str, state: str, rows: slice, shape: Shape) -> str:
-    """R h + c for some of the gates, shape (batch, those gates × units)."""
+    """R h + c for some of the gates, shape (batch, those gates × units); a constant where h is the first state."""
+    if state in draft.constants:
+        known = draft.constants[state] @ layer.state[rows].T + layer.state_bias[rows]
+        return draft.constant(label, known.astype(np.float32))
     part = f"{layer.label}/{{}}_{rows.start}_{rows.stop}"
     weights = draft.constant(part.format("state_weights"), layer.state[rows])
     bias = draft.constant(part.format("state_bias"), layer.state_bias[rows])
     return draft.make("Gemm", [state, weights, bias], label, (shape[0], rows.stop - rows.start), transB=1)
+
+
+def _parts(draft: _Draft, layer: _Direction, label: str, state: str, names: Sequence[str], shape: Shape) -> list[str]:
+    """R h + c of the first gates, one value for each, shape (batch, units)."""
+    product = _product(draft, layer, f"{label}/state_gates", state, slice(0, len(names) * layer.units), shape)
+    labels = [f"{label}/state_{name}" for name in names]
+    known = draft.constants.get(product)
+    if known is not None:
+        return [draft.constant(each, part) for each, part in zip(labels, np.split(known, len(names), 1), strict=True)]
+    return draft.make_all("Split", [product], labels, [shape] * len(names), axis=1)
 
 
 def _sum_activated(draft: _Draft, activation: str, label: str, one: str, other: str, shape: Shape) -> str:

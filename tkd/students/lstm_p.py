@@ -69,8 +69,8 @@ class PeepholeLstm(nn.Module):
         # one product a step) trains a fifth faster on one core, but forces one int8 scale on inputs and outputs.
         rows = F.linear(steps.transpose(0, 1), self.input_weight, self.bias)
         weights = (self.recurrent_weight, self.peephole, self.projection)
-        is_recorded = torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()
-        outputs: Tensor = _Recorded.apply(rows, *weights) if is_recorded else _recurrence(rows, *weights)
+        is_recorded = torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()  # type: ignore[attr-defined, no-untyped-call]
+        outputs: Tensor = (_Recorded.apply if is_recorded else _recurrence)(rows, *weights)
         return outputs.transpose(0, 1)
 
     def onnx_functions(self) -> list[onnx.FunctionProto]:
@@ -107,7 +107,7 @@ class _Recorded(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(_ctx: Any, rows: Tensor, *weights: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(_ctx: Any, rows: Tensor, *weights: Tensor) -> Tensor:
         return rows.new_zeros(len(rows), rows.shape[1], len(weights[-1]))
 
     @staticmethod
