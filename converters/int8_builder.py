@@ -10,6 +10,7 @@ import numpy as np
 
 from converters.calibration import Method, Observed, Range, choose_ranges, observe
 from converters.equalize import channel_scales, equalize
+from converters.families import recurrence
 from converters.islands import with_movers
 from converters.lowering.outline import outline
 from converters.lowering.records import Model, Tensor
@@ -37,7 +38,8 @@ class Int8Builder:
     def __init__(self, model: Model, clips: Floats, method: Method, rounding: Rounding) -> None:
         content = write_model(model, description="flat")
         observed = observe(content, model, clips, with_moments=rounding == "compensated")
-        scales = channel_scales(model, observed.sizes())
+        # Matrices have one scale, so what equalizing moves into them is lost; beside a recurrence they stay float.
+        scales = {} if recurrence(model) else channel_scales(model, observed.sizes())
         self.equalized: Model = equalize(model, scales)
         self._observed: Observed = observed.divided(model, scales)
         self._ranges: Mapping[str, Range] = choose_ranges(

@@ -27,6 +27,7 @@ Plan = Mapping[str, OperatorForm]
 RECURRENT_GOAL_DB = 40.0
 """What a network with a recurrence can have at no cost in time: its other matrices are as fast with float data."""
 
+_REST, _REST_REASON = "all the rest", "beside a recurrence, int8 data bring no time and cost what the recurrence keeps"
 _LEAST_GAIN_DB = 1.0
 
 
@@ -110,6 +111,7 @@ def choose_mixture(model: Model, start: Mixture, goal_db: float, sqnr_of: Callab
             left[row.name] = members
     if any(choice.family == "recurrence" for choice in choices):
         goal_db = max(goal_db, RECURRENT_GOAL_DB)
+        left = {_REST: [each for each in model.operators if each.outputs[0] not in plan], **left}
     uniform = best = sqnr_of(plan)
     while left and best < goal_db:
         trials = {name: sqnr_of(plan | _forms(members)) for name, members in left.items()}
@@ -118,7 +120,7 @@ def choose_mixture(model: Model, start: Mixture, goal_db: float, sqnr_of: Callab
             break
         best, members = trials[name], left.pop(name)
         plan |= _forms(members)
-        reason = next(row.reason for row in FAMILIES if row.name == name)
+        reason = next((row.reason for row in FAMILIES if row.name == name), _REST_REASON)
         choices.append(Choice(family=name, operators=len(members), reason=reason, sqnr_db=best))
     return Mixture(plan=plan, choices=tuple(choices), uniform_sqnr_db=uniform)
 

@@ -64,7 +64,7 @@ def change_weights(model: Model, forms: Mapping[str, WeightForm]) -> Model:
     Raises:
         ConversionError: a weight is too large for float16.
     """
-    tensors, operators, unpacked = dict(model.tensors), [], set[str]()
+    tensors, operators = dict(model.tensors), []
     for operator in model.operators:
         form = forms.get(operator.outputs[0])
         if form is not None:
@@ -72,11 +72,10 @@ def change_weights(model: Model, forms: Mapping[str, WeightForm]) -> Model:
             tensors[weights.name] = weights
             name = weights.name
             if form != "dynamic":
-                name = f"{weights.name}/unpacked"
-                if name not in unpacked:
-                    tensors[name] = Tensor(name=name, shape=weights.shape)
-                    operators.append(Operator(code="DEQUANTIZE", inputs=(weights.name,), outputs=(name,)))
-                    unpacked.add(name)
+                # One for each operator, though they share the bytes: a step of a recurrence brings its own.
+                name = f"{operator.outputs[0]}/unpacked"
+                tensors[name] = Tensor(name=name, shape=weights.shape)
+                operators.append(Operator(code="DEQUANTIZE", inputs=(weights.name,), outputs=(name,)))
             operator = replace(operator, inputs=(operator.inputs[0], name, *operator.inputs[2:]))
         operators.append(operator)
     used = {name for operator in operators for name in (*operator.inputs, *operator.outputs)} | set(model.inputs)

@@ -71,10 +71,15 @@ def outline(model: Model) -> Model:
 def _runs(model: Model) -> list[_Run]:
     """Runs in their order, none over another; each is found from operators that share their weights."""
     anchors: dict[str, list[int]] = defaultdict(list)
+    makers = {name: place for place, operator in enumerate(model.operators) for name in operator.outputs}
     for place, operator in enumerate(model.operators):
         if OPERATORS[operator.code].rule is Int8Rule.WEIGHTS:
-            anchors[operator.inputs[1]].append(place)
-    makers = {name: place for place, operator in enumerate(model.operators) for name in operator.outputs}
+            weights = operator.inputs[1]
+            # Each step unpacks smaller weights for itself, and begins with that; what they share is what they unpack.
+            if weights in makers:
+                anchors[model.operators[makers[weights]].inputs[0]].append(makers[weights])
+            else:
+                anchors[weights].append(place)
     runs: list[_Run] = []
     for places in sorted(anchors.values()):
         for first, period, count in _evenly_spaced(places):

@@ -40,12 +40,13 @@ def export_onnx(
         content = options.onnx.read_bytes()
     except (FileNotFoundError, IsADirectoryError) as cause:
         raise ConversionError(f"there is no ONNX file {options.onnx}") from cause
-    graph = read_graph(read_model(content))
+    clips = None if options.calibration is None else read_clips(options.calibration)
+    # Lengths that the model leaves open are those of the clips, one at a time.
+    graph = read_graph(read_model(content), None if clips is None else (1, *clips.calibration.shape[1:]))
     if len(graph.inputs) != 1:
         raise ConversionError(
             f"{options.onnx} has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}); expected one"
         )
-    clips = None if options.calibration is None else read_clips(options.calibration)
     conversion = convert(
         ConversionRequest(
             onnx=content,
