@@ -51,7 +51,8 @@ class Int8Builder:
 
     def build(self, plan: Plan) -> Model:
         """The int8 model in which the operators of a plan compute in float."""
-        moments = {name: seen for name, seen in self._observed.moments.items() if name not in plan}
+        known = self._observed.moments
+        moments = {name: seen for name, seen in known.items() if name not in plan}
         int8 = round_weights(self._quantized(plan), self.equalized, moments)
         return self._with_forms(int8, plan)
 
@@ -85,4 +86,4 @@ class Int8Builder:
 
     def _with_forms(self, int8: Model, plan: Plan) -> Model:
         dynamic = {name: self._forms[name] for name, form in plan.items() if form == "dynamic"}
-        return change_weights(int8, dynamic)
+        return change_weights(int8, dynamic, self._observed.moments)

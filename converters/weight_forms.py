@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from converters.errors import ConversionError
 from converters.lowering.operators import OPERATORS, Int8Rule
 from converters.lowering.records import Array, Model, Operator, Quantization, Tensor
+from converters.rounding import Moments, moment_keys, round_to
 
 WeightForm = Literal["float16", "stored", "dynamic"]
 
@@ -54,22 +56,28 @@ def float16_forms(model: Model) -> dict[str, WeightForm]:
     return {each.outputs[0]: "float16" for each in model.operators if has_weights(each)}
 
 
-def change_weights(model: Model, forms: Mapping[str, WeightForm]) -> Model:
+def change_weights(
+    model: Model, forms: Mapping[str, WeightForm], moments: Mapping[str, Moments] = MappingProxyType({})
+) -> Model:
     """The model with the weights of some operators in another form; biases stay float32.
 
     Args:
         model: the named operators in it are float32.
         forms: by the name of the operator's first output.
+        moments: of what weights multiply, by `moment_keys`; int8 weights that have none go to the nearest level.
 
     Raises:
         ConversionError: a weight is too large for float16.
     """
     tensors, operators = dict(model.tensors), []
+    keys = moment_keys(model)
     for operator in model.operators:
         form = forms.get(operator.outputs[0])
         if form is not None:
-            weights = _packed(operator, model.tensors[operator.inputs[1]], form)
-            tensors[weights.name] = weights
+            weights = tensors.get(f"{operator.inputs[1]}/{form}")
+            if weights is None:
+                weights = _packed(operator, model, form, moments.get(keys[operator.outputs[0]]))
+                tensors[weights.name] = weights
             name = weights.name
             if form != "dynamic":
                 # One for each operator, though they share the bytes: a step of a recurrence brings its own.
@@ -83,7 +91,8 @@ def change_weights(model: Model, forms: Mapping[str, WeightForm]) -> Model:
     return replace(model, tensors=kept, operators=tuple(operators))
 
 
-def _packed(operator: Operator, weights: Tensor, form: WeightForm) -> Tensor:
+def _packed(operator: Operator, model: Model, form: WeightForm, moments: Moments | None) -> Tensor:
+    weights = model.tensors[operator.inputs[1]]
     name = f"{weights.name}/{form}"
     if form == "float16":
         largest = float(np.abs(weights.content).max(initial=0.0))
@@ -94,7 +103,11 @@ def _packed(operator: Operator, weights: Tensor, form: WeightForm) -> Tensor:
             )
         return replace(weights, name=name, dtype="float16", data=weights.content.astype(np.float16))
     scales = _symmetric(weights.content, OPERATORS[operator.code].weight_axis)
-    stored = np.clip(scales.quantize(weights.content), -_LIMIT, _LIMIT)
+    stored = (
+        np.clip(scales.quantize(weights.content), -_LIMIT, _LIMIT)
+        if moments is None
+        else round_to(scales.scales, operator, model, moments)
+    )
     return replace(weights, name=name, dtype="int8", data=stored, quantization=scales)
 
 
