@@ -25,7 +25,6 @@ from converters.lowering.lower import lower
 from converters.lowering.operators import version_of
 from converters.lowering.outline import outline
 from converters.lowering.records import Model
-from converters.lowering.swap import swap_where_it_pays
 from converters.lowering.writer import write_model
 from converters.metadata import BUFFER, Card, metadata_buffer, with_files
 from converters.mixture import Mixture, choose_mixture, kept_float
@@ -56,7 +55,7 @@ def convert(request: ConversionRequest) -> Conversion:
     with clock.step("lower"):
         graph = read_graph(read_model(content), request.example.shape)
         _check_input(graph.inputs, graph.shapes, request.example.shape)
-        model = swap_where_it_pays(lower(graph))
+        model = lower(graph)
         files: dict[Precision, TfliteFile] = {"float32": _file("float32", model, content, request.card)}
     for precision in request.wanted:
         if precision in _FORMS:
