@@ -26,12 +26,13 @@ from converters.lowering.operators import version_of
 from converters.lowering.outline import outline
 from converters.lowering.records import Model
 from converters.lowering.writer import write_model
+from converters.onnx_file import read_model
 from converters.parity import INT8_STAGE, ParityGates, ParityReport, check_gates, compare
 from converters.quant_report import QuantReport, report_quantization
 from converters.quantize import quantize
 from converters.rounding import ROUNDINGS, Rounding, round_weights
 from converters.runners import Array, Floats, TfliteModel, run_onnx, run_torch
-from converters.to_onnx import read_model, to_onnx
+from converters.to_onnx import to_onnx
 
 if TYPE_CHECKING:
     import torch
