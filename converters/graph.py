@@ -335,7 +335,9 @@ def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
     decoded: dict[str, Any] = {}
     for attribute in proto.attribute:
         value = helper.get_attribute_value(attribute)
-        decoded[attribute.name] = value.decode() if isinstance(value, bytes) else value
+        if attribute.type == onnx.AttributeProto.STRINGS:
+            value = [each.decode(errors="replace") for each in value]
+        decoded[attribute.name] = value.decode(errors="replace") if isinstance(value, bytes) else value
     return decoded
 
 

@@ -28,11 +28,12 @@ from converters.lowering.records import Model
 from converters.lowering.writer import write_model
 from converters.metadata import BUFFER, Card, metadata_buffer, with_files
 from converters.mixture import Mixture, choose_mixture, kept_float
+from converters.onnx_file import read_model
 from converters.parity import ParityReport, check_gates, compare, stage_of
 from converters.quant_report import QuantReport, Shares, report_quantization, shares_of
 from converters.request import Conversion, ConversionRequest, TfliteFile
 from converters.runners import Floats, TfliteModel, run_onnx, run_torch
-from converters.to_onnx import read_model, to_onnx
+from converters.to_onnx import to_onnx
 from converters.weight_forms import WeightForm, change_weights, dynamic_forms, float16_forms
 
 __all__ = ["Conversion", "ConversionRequest", "TfliteFile", "convert"]

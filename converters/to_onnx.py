@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import onnx
 
 from converters.errors import ConversionError
+from converters.onnx_file import read_model
 from converters.runners import evaluating
 
 if TYPE_CHECKING:
@@ -88,22 +89,6 @@ def _with_functions(model: onnx.ModelProto, module: torch.nn.Module) -> onnx.Mod
         if isinstance(part, DefinesFunctions):
             known.update({(function.domain, function.name): function for function in part.onnx_functions()})
     model.functions.extend(known.values())
-    return model
-
-
-def read_model(content: bytes) -> onnx.ModelProto:
-    """The ONNX model in `content`, checked.
-
-    Raises:
-        ConversionError: the bytes are no ONNX model, or one that breaks ONNX's rules.
-    """
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        model = onnx.load_from_string(content)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as cause:
-        raise ConversionError(f"not a valid ONNX model ({len(content):,} bytes): {cause}") from cause
     return model
 
 

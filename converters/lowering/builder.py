@@ -23,6 +23,7 @@ class Builder:
         self.graph = graph
         self._tensors: dict[str, Tensor] = {}
         self._operators: list[Operator] = []
+        self._node = ""
         self._places: dict[str, list[tuple[str, Layout]]] = {}
         self._constants: dict[tuple[tuple[int, ...], str, bytes], str] = {}
         self._derived: dict[tuple[str, str], str] = {}
@@ -33,6 +34,10 @@ class Builder:
         self._readers = graph.consumers()
         for name in graph.inputs:
             self._new_place(name, natural(len(graph.shapes[name])), name)
+
+    def begin(self, node: Node) -> None:
+        """Declares that what is added from now on comes from this node."""
+        self._node = node.name
 
     def constant_value(self, name: str) -> Array | None:
         """The array of an ONNX constant, or None where the value is computed."""
@@ -110,12 +115,11 @@ class Builder:
     ) -> None:
         """Adds an operator that makes an ONNX value, in `layout`, from TFLite tensors."""
         output = self._new_place(value, layout, value)
-        operator = Operator(code=code, inputs=tuple(inputs), outputs=(output,), options=options or {})
+        operator = self._append(code, inputs, (output,), options or {})
         if code == "RESHAPE":
             self._note_reshape(output, inputs[0])
         if code == "CONCATENATION":
             self._concatenations[output] = operator
-        self._operators.append(operator)
 
     def unshaped(self, tensor: str) -> str:
         """The tensor whose bytes a RESHAPE gave another shape; the tensor itself where none did."""
@@ -131,7 +135,7 @@ class Builder:
     ) -> None:
         """Adds an operator that makes several ONNX values, all in `layout`."""
         outputs = tuple(self._new_place(value, layout, value) for value in values)
-        self._operators.append(Operator(code=code, inputs=tuple(inputs), outputs=outputs, options=options))
+        self._append(code, inputs, outputs, options)
 
     def emit_extra(
         self,
@@ -143,7 +147,7 @@ class Builder:
     ) -> str:
         """Adds an operator that makes a tensor which no ONNX value has; returns the tensor's name."""
         output = self._new_tensor(name, tuple(shape))
-        self._operators.append(Operator(code=code, inputs=tuple(inputs), outputs=(output,), options=options or {}))
+        self._append(code, inputs, (output,), options or {})
         return output
 
     def same_tensor(self, value: str, source: str, layout: Layout) -> None:
@@ -206,6 +210,13 @@ class Builder:
         shapes = ", ".join(str(list(self.shape(name))) for name in node.inputs if name)
         return ConversionError(f"{node.op} node '{node.name}' cannot be converted: {reason} (input shapes {shapes})")
 
+    def _append(
+        self, code: str, inputs: Sequence[str], outputs: tuple[str, ...], options: Mapping[str, Any]
+    ) -> Operator:
+        operator = Operator(code=code, inputs=tuple(inputs), outputs=outputs, options=options, node=self._node)
+        self._operators.append(operator)
+        return operator
+
     def _note_reshape(self, output: str, source: str) -> None:
         self._reshaped[output] = source
         self._shapes_of[source].append(output)
@@ -236,7 +247,7 @@ class Builder:
         output = self._new_place(value, layout, f"{value}/reshaped")
         inputs = (source, self._shape_tensor(shape))
         self._note_reshape(output, source)
-        self._operators.append(Operator(code="RESHAPE", inputs=inputs, outputs=(output,), options=_reshape(shape)))
+        self._append("RESHAPE", inputs, (output,), _reshape(shape))
         return output
 
     def _transpose(self, value: str, tensor: str, present: Layout, layout: Layout) -> str:
@@ -251,7 +262,7 @@ class Builder:
         order = [arranged.index(axis) if axis is not None else place for place, axis in enumerate(layout)]
         permutation = self.constant("permutation", np.array(order, dtype=np.int32))
         output = self._new_place(value, layout, f"{value}/transposed")
-        self._operators.append(Operator(code="TRANSPOSE", inputs=(tensor, permutation), outputs=(output,)))
+        self._append("TRANSPOSE", (tensor, permutation), (output,), {})
         return output
 
     def _rename(self, tensor: str, public: str) -> str:
@@ -266,11 +277,10 @@ class Builder:
         moved = self._tensors.pop(old)
         self._tensors[new] = Tensor(name=new, shape=moved.shape, dtype=moved.dtype, data=moved.data)
         self._operators = [
-            Operator(
-                code=operator.code,
+            replace(
+                operator,
                 inputs=tuple(new if name == old else name for name in operator.inputs),
                 outputs=tuple(new if name == old else name for name in operator.outputs),
-                options=operator.options,
             )
             for operator in self._operators
         ]

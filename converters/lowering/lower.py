@@ -64,6 +64,7 @@ def lower(graph: Graph) -> Model:
     rewritten = rewrite(write_out_recurrences(graph))
     builder = Builder(rewritten)
     for node in rewritten.nodes:
+        builder.begin(node)
         LOWERINGS[node.op](builder, node)
         pass_order(builder, node)
     return fuse_activations(builder.finish())

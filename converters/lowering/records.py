@@ -79,12 +79,15 @@ class Operator:
         inputs: names of tensors.
         outputs: names of tensors.
         options: the fields of its options table in TFLite's schema; enumerations by their names.
+        node: the path of the ONNX node that it comes from, such as `/gru/GRU/forward/step3/state_gates`; the file
+            has it in the names of the tensors. Empty for operators that stand for no node.
     """
 
     code: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

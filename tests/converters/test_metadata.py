@@ -83,7 +83,7 @@ def test_a_file_without_metadata_says_nothing():
 def test_metadata_of_another_kind_or_damaged_or_no_model_are_refused(conversion):
     from converters.graph import read_graph
     from converters.lowering.lower import lower
-    from converters.to_onnx import read_model
+    from converters.onnx_file import read_model
 
     model = lower(read_graph(read_model(conversion.onnx)))
     other = write_model(model, description="toy", metadata={BUFFER: b"....M999....."})

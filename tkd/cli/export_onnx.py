@@ -31,9 +31,9 @@ def export_onnx(
 
     from converters.folder import read_clips, write_conversion
     from converters.graph import read_graph
+    from converters.onnx_file import read_model
     from converters.pipeline import ConversionRequest, convert
     from converters.report import report_document
-    from converters.to_onnx import read_model
 
     _check_options(options, precisions)
     try:
