@@ -9,7 +9,7 @@ from torch import nn
 
 from converters.calibration import calibrate
 from converters.graph import read_graph
-from converters.islands import bridge
+from converters.islands import bridge, with_movers
 from converters.lowering.lower import lower
 from converters.lowering.writer import write_model
 from converters.parity import sqnr_db
@@ -97,6 +97,23 @@ def test_every_toy_computes_the_same_with_any_one_operator_in_float(name):
         kept = next(each for each in quantized.operators if each.outputs[0] == operator.outputs[0])
         assert "float32" == quantized.tensors[kept.outputs[0]].dtype
         assert sqnr_db(expected, run_tflite(content, clips)) > 20, operator.code
+
+
+def test_what_only_moves_numbers_between_float_operators_follows_them():
+    module = Toy(
+        lambda x, first, second, last: last(torch.cat([torch.tanh(first(x)), torch.tanh(second(x))], dim=1)),
+        first=nn.Linear(12, 6),
+        second=nn.Linear(12, 6),
+        last=nn.Linear(12, 4),
+    )
+    model = lowered(module, (1, 12))
+    kept = {each.outputs[0] for each in model.operators if each.code == "TANH"}
+    moved = with_movers(model, kept)
+    assert ["CONCATENATION"] == [each.code for each in model.operators if each.outputs[0] in moved - kept]
+    assert set() == with_movers(model, ())
+    _, apart, _ = split(model, inputs((1, 12), 64), kept)
+    _, together, _ = split(model, inputs((1, 12), 64), moved)
+    assert (2, 1) == (codes(apart).count("QUANTIZE"), codes(together).count("QUANTIZE"))
 
 
 def test_all_in_float_is_the_float_model():

@@ -31,15 +31,12 @@ def export_onnx(
 
     from converters.folder import read_clips, write_conversion
     from converters.graph import read_graph
-    from converters.onnx_file import read_model
+    from converters.onnx_file import load_onnx, read_model
     from converters.pipeline import ConversionRequest, convert
     from converters.report import report_document
 
     _check_options(options, precisions)
-    try:
-        content = options.onnx.read_bytes()
-    except (FileNotFoundError, IsADirectoryError) as cause:
-        raise ConversionError(f"there is no ONNX file {options.onnx}") from cause
+    content = load_onnx(options.onnx)
     clips = None if options.calibration is None else read_clips(options.calibration)
     # Lengths that the model leaves open are those of the clips, one at a time.
     graph = read_graph(read_model(content), None if clips is None else (1, *clips.calibration.shape[1:]))

@@ -118,4 +118,4 @@ def test_all_in_float_is_written_when_the_share_is_waived(model: Path, clips: Pa
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--onnx", str(tmp_path / "none.onnx")]) == ExitCode.USAGE
-    assert "there is no ONNX file" in capsys.readouterr().err
+    assert "cannot read the ONNX model" in capsys.readouterr().err

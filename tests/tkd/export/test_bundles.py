@@ -7,6 +7,7 @@ import torch
 
 from converters.bundle import find_bundles, read_bundle
 from converters.errors import BundleError, GateFailedError
+from converters.metadata import read_metadata
 from converters.parity import ParityGates
 from converters.runners import run_tflite
 from tests.tkd.conftest import silent
@@ -78,6 +79,35 @@ def test_the_document_says_where_it_comes_from_and_that_it_is_synthetic(export: 
     assert document["ops"]["int8_share"] == {"operators": 1.0, "macs": 1.0, "weight_bytes": 1.0}
     assert len(document["calibration"]["clip_list_sha256"]) == 64
     assert "SYNTHETIC" in (export.bundles[1].folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_file_alone_says_labels_front_end_and_origin(export: Export, choice: Choice, place: int) -> None:
+    bundle = export.bundles[place]
+    seen = read_metadata(bundle.model)
+    assert seen is not None
+    assert (seen.name, seen.labels) == ("tcresnet8", bundle.labels)
+    assert seen.documents["front_end.json"] == bundle.document["front_end"]
+    assert seen.documents["provenance.json"]["parents"] == bundle.document["parents"]
+    assert np.allclose(seen.channel_scale, bundle.document["front_end"]["channel_scale"])
+    assert "SYNTHETIC" in seen.description
+
+
+def test_every_file_is_compared_with_torch_clip_by_clip(export: Export) -> None:
+    against = export.bundles[1].document["accuracy"]["against_torch"]
+    assert list(against) == ["onnx", "float32", "int8"]
+    test = export.bundles[1].document["accuracy"]["test_split"]
+    gained, lost = against["int8"]["gained"], against["int8"]["lost"]
+    assert test["int8"]["correct"] - test["torch"]["correct"] == gained - lost
+
+
+def test_the_same_clips_and_settings_give_the_same_int8_file(
+    export: Export, choice: Choice, material: Material, tmp_path: Path
+) -> None:
+    again = export_student(choice, material, LOOSE, tmp_path, INT8)
+    assert [bundle.sha256 for bundle in export.bundles] == [bundle.sha256 for bundle in again.bundles]
+    recorded = [bundle.document["calibration"].get("clip_list_sha256") for bundle in (*export.bundles, *again.bundles)]
+    assert recorded[:2] == recorded[2:]
 
 
 def test_the_query_of_distillation_is_in_no_file(export: Export) -> None:
