@@ -17,6 +17,8 @@ def lower_transpose(builder: Builder, node: Node) -> None:
     """Transpose: only the layout changes; bytes move when a later operator insists."""
     rank = len(builder.shape(node.inputs[0]))
     permutation = node.attributes.get("perm", list(reversed(range(rank))))
+    if sorted(permutation) != list(range(rank)):
+        raise builder.unsupported(node, f"perm {list(permutation)} is no order of {rank} axes")
     layout = transposed(builder.layout(node.inputs[0]), permutation)
     builder.same_tensor(node.outputs[0], node.inputs[0], layout)
 
@@ -43,6 +45,8 @@ def lower_reshape(builder: Builder, node: Node) -> None:
     """
     source, output = node.inputs[0], node.outputs[0]
     before, after = builder.shape(source), builder.shape(output)
+    if np.prod(before, dtype=np.int64) != np.prod(after, dtype=np.int64):
+        raise builder.unsupported(node, f"{list(after)} has another number of elements")
     kept = [axis for axis, length in enumerate(before) if length > 1]
     placed = [axis for axis, length in enumerate(after) if length > 1]
     if [before[axis] for axis in kept] == [after[axis] for axis in placed]:

@@ -27,13 +27,16 @@ def lower_conv(builder: Builder, node: Node) -> None:
     if bias is None:
         raise builder.unsupported(node, "its bias is computed, not constant")
     shape = builder.shape(data)
+    groups = node.attributes.get("group", 1)
+    if kernel.shape[1] * groups != shape[1] or len(kernel) % groups or kernel.ndim != len(shape):
+        raise builder.unsupported(node, f"weights of shape {list(kernel.shape)} in {groups} groups do not fit")
     window = window_of(node, kernel.shape[2:], shape[2:])
     if kernel.ndim == 3:
         kernel = kernel[:, :, None, :]
     flips = _is_flipped(layout)
     if flips:
         kernel = kernel.swapaxes(2, 3)
-    is_depthwise = node.attributes.get("group", 1) == shape[1] and kernel.shape[1] == 1 and shape[1] > 1
+    is_depthwise = groups == shape[1] and kernel.shape[1] == 1 and shape[1] > 1
     source, rule = _padded(builder, node, layout, window)
     options: dict[str, Any] = {
         "padding": rule, **_strides(window, flips), **_dilations(window, flips), **_NOTHING_FUSED,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import random
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 from torch import nn
 
 from converters.errors import ConversionError
@@ -19,7 +20,8 @@ from converters.lowering.lower import lower
 from converters.lowering.outline import outline
 from converters.lowering.writer import write_model
 from converters.onnx_file import read_model
-from converters.runners import run_onnx, run_tflite
+from converters.runners import run_onnx
+from converters.to_onnx import to_onnx
 from tests.converters.toys import normalised
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -38,16 +40,29 @@ def agrees_or_is_refused(content: bytes, shape: tuple[int, ...]) -> bool:
     except ConversionError:
         return False
     fed = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    try:
-        expected = run_onnx(content, fed)
-    except ConversionError:
-        return True  # ONNX Runtime is stricter than ONNX's own checker: there is nothing to hold the file against
-    seen = run_tflite(file, fed)
+    expected = run_onnx(content, fed)
+    seen = run(file, fed)
     assert expected.shape == seen.shape
+    if largest_weight(content) > 1e6:
+        return True  # sums overflow in one order and not in another; the gate of a conversion refuses what is no number
     finite = np.isfinite(expected)
     scale = max(1.0, float(np.abs(expected[finite]).max(initial=0.0)))
     assert np.abs(np.where(finite, expected, 0) - np.where(finite, seen, 0)).max(initial=0.0) < 1e-3 * scale
     return True
+
+
+def largest_weight(content: bytes) -> float:
+    arrays = [numpy_helper.to_array(tensor) for tensor in onnx.load_from_string(content).graph.initializer]
+    return max((float(np.nan_to_num(np.abs(each), nan=np.inf).max(initial=0)) for each in arrays), default=0.0)
+
+
+def run(file: bytes, fed: np.ndarray) -> np.ndarray:
+    """The output of a file whose output may have any shape."""
+    interpreter = Interpreter(model_content=file, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], fed)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
 class Draw:
@@ -86,6 +101,7 @@ class Draw:
 
     def step(self) -> None:
         kind, draw = self.source.choice(KINDS), self.source
+        kind = "unary" if self.rank < 3 and kind in ("conv", "pool") else kind
         if kind == "unary":
             self.node(draw.choice(UNARY), [self.value()])
         elif kind == "softmax":
@@ -133,15 +149,25 @@ class Draw:
             self.constants |= {f"c{len(self.constants)}": high}
             self.node("Clip", [self.value(), *list(self.constants)[-2:]])
 
+    def living(self) -> list:
+        """The nodes that the output needs: what is dead is nobody's concern."""
+        wanted, kept = {self.values[-1]}, []
+        for node in reversed(self.nodes):
+            if wanted.intersection(node.output):
+                kept.append(node)
+                wanted.update(node.input)
+        return kept[::-1]
+
     def content(self, shape: tuple[int, ...], opset: int) -> bytes:
         graph = helper.make_graph(
-            self.nodes, "g",
+            self.living(), "g",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
             [helper.make_tensor_value_info(self.values[-1], TensorProto.FLOAT, None)],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )  # fmt: skip
         opsets = [helper.make_opsetid("", opset)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        return shape_inference.infer_shapes(model).SerializeToString()
 
 
 KINDS = ("unary", "unary", "softmax", "binary", "binary", "conv", "pool", "transpose", "reshape", "mean", "gather",
@@ -178,14 +204,6 @@ class Recurrent(nn.Module):
         return self.layer(x)[0][:, -1]
 
 
-def exported(module: nn.Module, shape: tuple[int, ...]) -> bytes:
-    from converters.to_onnx import to_onnx
-
-    torch.manual_seed(0)
-    written = io.BytesIO(to_onnx(module.eval(), torch.zeros(shape)).SerializeToString())
-    return written.getvalue()
-
-
 SEEDS = {
     "convolutions": ((1, 3, 8), lambda: nn.Sequential(nn.Conv1d(3, 4, 3), normalised(4), nn.ReLU(), nn.AvgPool1d(2))),
     "recurrent": ((1, 6, 4), Recurrent),
@@ -197,7 +215,8 @@ _CONTENTS: dict[str, bytes] = {}
 def content_of(name: str) -> bytes:
     if name not in _CONTENTS:
         shape, build = SEEDS[name]
-        _CONTENTS[name] = exported(build(), shape)
+        torch.manual_seed(0)
+        _CONTENTS[name] = to_onnx(build(), torch.zeros(shape)).SerializeToString()
     return _CONTENTS[name]
 
 
