@@ -26,8 +26,9 @@ WeightForm = Literal["float16", "stored", "dynamic"]
 _LIMIT = 127
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 # Quantizing the input costs a pass over it, multiplying int8 gains by the product: measured on single convolutions of
-# 8 to 64 channels and 1 to 2,020 places, the gain wins from about this many weights behind each output.
-_LEAST_COLUMNS = 64
+# 8 to 64 channels and 1 to 2,020 places, the gain wins from about this many weights behind each output
+# (benchmarks/dynamic_range.py).
+_LEAST_COLUMNS = 72
 
 
 def has_weights(operator: Operator) -> bool:
