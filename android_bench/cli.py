@@ -8,11 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from android_bench.cli_engine import engine
 from android_bench.cli_phones import devices, doctor
 from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
 from converters.bundle import Bundle, find_bundles, read_bundle
@@ -36,6 +38,7 @@ examples:
   tkd-bench --device host exports/tcresnet8-int8   measure one model
   tkd-bench devices                                what can be measured on, and what is attached
   tkd-bench doctor                                 is this computer fit to measure on
+  tkd-bench engine fetch                           get the engine that phones run
   tkd-bench doctor --device pixel1                 is that phone
 """
 
@@ -80,7 +83,17 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     made.add_argument(
         "--min-timed-ms", type=int, default=200, metavar="MS", help="timed inferences of each block (default: 200)"
     )
-    return made.parse_args(words)
+    made.add_argument(
+        "--runner",
+        choices=("own", "benchmark_model"),
+        default="own",
+        help="our own runner (default), or TensorFlow's benchmark_model, which keeps no samples",
+    )
+    made.add_argument("--runner-path", type=Path, metavar="FILE", help="the benchmark_model built for the device")
+    arguments = made.parse_args(words)
+    if (arguments.runner == "benchmark_model") != (arguments.runner_path is not None):
+        made.error("--runner benchmark_model and --runner-path FILE go together")
+    return arguments
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -96,10 +109,13 @@ def _bench(arguments: argparse.Namespace) -> int:
     )
     if profile.transport != "local":
         raise _no_phone(profile)
-    for module in ("scipy", "ai_edge_litert"):
+    own = arguments.runner == "own"
+    for module in ("scipy", *(("ai_edge_litert",) if own else ())):
         if find_spec(module) is None:
             raise ModuleNotFoundError(f"No module named '{module}'", name=module)
     bundles = _bundles(arguments)
+    if not own:
+        return _bench_with_tool(arguments, bundles, plan)
     session, folder = _measured(arguments, bundles, plan)
     _publish(arguments, session, folder)
     return _exit_code(session)
@@ -136,6 +152,29 @@ def _measured(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: Ru
         return measure(arguments.device, HostDevice(), bundles, plan, watcher), folder
 
 
+def _bench_with_tool(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: RunPlan) -> int:
+    """Measures with TensorFlow's benchmark_model."""
+    from android_bench.device import HostDevice, utc_now
+    from android_bench.tool_session import document, measure_with_tool, table
+    from converters.files import write_text
+
+    tool = arguments.runner_path
+    if not tool.is_file() or not os.access(tool, os.X_OK):
+        raise BenchError(f"{tool} is no program; expected a benchmark_model for {arguments.device} (chmod +x?)")
+    folder = _new_folder(arguments.output, f"{re.sub('[-:]', '', utc_now())}-{arguments.device}")
+    total = len(bundles) * (plan.blocks + 1)
+    with _still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
+        session = measure_with_tool(arguments.device, HostDevice(), tool, bundles, plan, step)
+    text = json.dumps(document(session), allow_nan=False, ensure_ascii=False)
+    write_text(folder / "benchmark_model.json", text + "\n")
+    if arguments.json and arguments.json != "-":
+        write_text(Path(arguments.json), text + "\n")
+    print(text if arguments.json == "-" else "\n".join(table(session)))
+    if not arguments.quiet:
+        print(f"saved in {folder}/benchmark_model.json", file=sys.stderr)
+    return _worst({item.failure.kind for item in session.measurements if item.failure}, session.interrupted)
+
+
 def _publish(arguments: argparse.Namespace, session: Session, folder: Path) -> None:
     """Saves the session and its report, and shows the table, or the JSON where it was asked for on stdout."""
     from rich.console import Console
@@ -160,8 +199,11 @@ def _publish(arguments: argparse.Namespace, session: Session, folder: Path) -> N
 
 
 def _exit_code(session: Session) -> ExitCode:
-    failures = {item.failure.kind for item in session.measurements if item.failure}
-    if session.interrupted:
+    return _worst({item.failure.kind for item in session.measurements if item.failure}, session.interrupted)
+
+
+def _worst(failures: AbstractSet[str], interrupted: bool) -> ExitCode:
+    if interrupted:
         return ExitCode.INTERRUPTED
     if "golden" in failures:
         return ExitCode.NO
@@ -222,7 +264,7 @@ def _no_phone(profile: DeviceProfile) -> DeviceError:
     )
 
 
-_SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"devices": devices, "doctor": doctor}
+_SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"devices": devices, "doctor": doctor, "engine": engine}
 
 if __name__ == "__main__":
     sys.exit(main())

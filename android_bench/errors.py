@@ -6,7 +6,8 @@ BenchError                  2   wrong usage or input: an unknown device, an unre
 │   ├── DeviceTimeoutError  4   it did not answer in time
 │   ├── DeviceLostError     4   its connection was cut or talked nonsense; nothing was repeated
 │   ├── RefusedError        4   it is there and said no (unknown key, no such file, disk full)
-│   └── RunnerError         4   the runner on the device failed or spoke out of turn
+│   ├── RunnerError         4   the runner on the device failed or spoke out of turn
+│   └── MissingToolError    4   what is to run on the device (engine, runner, its libraries) is not here
 └── GoldenMismatchError     1   the device computes another function than the bundle says
 """
 
@@ -39,6 +40,10 @@ class RefusedError(DeviceError):
 
 class RunnerError(DeviceError):
     """The runner on the device failed, or printed what the protocol does not know."""
+
+
+class MissingToolError(DeviceError):
+    """What is to run on the device is not here and could not be made; the message says what to bring."""
 
 
 class GoldenMismatchError(BenchError):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -158,3 +159,9 @@ def engine_name() -> str:
         return f"ai-edge-litert {version('ai-edge-litert')}"
     except PackageNotFoundError as cause:
         raise StageError(RunnerExit.INIT, "ai-edge-litert is not installed") from cause
+
+
+def affinity() -> str | None:
+    """The processors that this process may use, as a hexadecimal mask; None where the system does not tell."""
+    processors = getattr(os, "sched_getaffinity", None)
+    return f"{sum(1 << number for number in processors(0)):x}" if processors else None

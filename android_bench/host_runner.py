@@ -24,6 +24,7 @@ from android_bench.host_engine import (
     Engine,
     Invoke,
     StageError,
+    affinity,
     engine_name,
     load,
     overheads,
@@ -32,14 +33,7 @@ from android_bench.host_engine import (
     timed,
     warm_up,
 )
-from android_bench.protocol import (
-    EVAL_CLIPS_PER_LINE,
-    GOLDEN_LSB_BOUND,
-    GOLDEN_RELATIVE_BOUND,
-    PROTOCOL,
-    STAGES,
-    RunnerExit,
-)
+from android_bench.protocol import EVAL_CLIPS_PER_LINE, PROTOCOL, STAGES, RunnerExit, compare_golden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,23 +103,6 @@ def parse(words: Sequence[str]) -> Arguments:
     return Arguments(**values)
 
 
-def compare_golden(seen: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """The fields of the `golden` line for outputs of shape (examples, …)."""
-    floating = expected.dtype.kind == "f"
-    error = float(np.abs(seen.astype(np.float64) - expected.astype(np.float64)).max())
-    largest = float(np.abs(expected.astype(np.float64)).max())
-    if floating:
-        error = error / largest if largest > 0 else error
-    bound = GOLDEN_RELATIVE_BOUND if floating else GOLDEN_LSB_BOUND
-    return {
-        "ok": bool(error <= bound),  # NaN is not within any bound
-        "examples": len(expected),
-        "max_error": error if np.isfinite(error) else 1e300,  # JSON has no NaN
-        "bound": bound,
-        "unit": "relative" if floating else "lsb",
-    }
-
-
 def run(arguments: Arguments, clock: Clock) -> None:
     """Runs the stages and prints their lines.
 
@@ -141,6 +118,7 @@ def run(arguments: Arguments, clock: Clock) -> None:
         engine=engine_name(),
         threads=arguments.threads,
         delegate=arguments.delegate,
+        affinity=affinity(),
         timer_overhead_ns=timer_ns,
         call_overhead_ns=call_ns,
     )

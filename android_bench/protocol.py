@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
+
+import numpy as np
 
 PROTOCOL = 1
 
+# Every runner has these; the native runner has `count` and `profile` besides.
 STAGES = ("golden", "latency", "memory", "eval")
 
 # Fields that each line must have, by event; see native/README.md for their units.
@@ -29,6 +33,8 @@ FIELDS_OF_EVENT = {
     "samples": ("ns", "wall_ns"),
     "memory": ("start_kb", "init_kb", "overall_kb", "peak_kb", "peak_is_ours"),
     "eval": ("first", "outputs"),
+    "counted": ("runs",),
+    "profile": ("runs", "ops"),
     "error": ("stage", "message"),
     "done": ("wall_ns",),
 }
@@ -50,3 +56,20 @@ class RunnerExit(IntEnum):
     MEMORY = 7
     EVAL = 8
     INTERNAL = 70
+
+
+def compare_golden(seen: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """The fields of the `golden` line for outputs of shape (examples, …), in the dtype of the model."""
+    floating = expected.dtype.kind == "f"
+    error = float(np.abs(seen.astype(np.float64) - expected.astype(np.float64)).max())
+    largest = float(np.abs(expected.astype(np.float64)).max())
+    if floating:
+        error = error / largest if largest > 0 else error
+    bound = GOLDEN_RELATIVE_BOUND if floating else GOLDEN_LSB_BOUND
+    return {
+        "ok": bool(error <= bound),  # NaN is not within any bound
+        "examples": len(expected),
+        "max_error": error if np.isfinite(error) else 1e300,  # JSON has no NaN
+        "bound": bound,
+        "unit": "relative" if floating else "lsb",
+    }

@@ -6,6 +6,7 @@ Times are integers of nanoseconds, memory integers of 1,024 bytes, as the runner
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
@@ -32,6 +33,7 @@ class RunPlan:
         max_runs: room for samples in one block.
         memory_runs: inferences between the readings of memory.
         timeout_s: the longest that one process may take.
+        core_mask: hexadecimal mask of the processors that it may use, as `taskset` takes it; "" is any.
     """
 
     threads: int = 1
@@ -42,6 +44,7 @@ class RunPlan:
     max_runs: int = 200_000
     memory_runs: int = 20
     timeout_s: float = 300.0
+    core_mask: str = ""
 
     def __post_init__(self) -> None:
         _require(1 <= self.threads <= 64, f"threads is {self.threads}; expected 1 to 64")
@@ -49,6 +52,8 @@ class RunPlan:
         _require(min(self.warmup_ms, self.min_timed_ms) >= 0, "warm-up and timed duration must not be negative")
         _require(1 <= self.min_runs <= self.max_runs, f"runs {self.min_runs} to {self.max_runs} are no range from 1 up")
         _require(self.memory_runs >= 1 and self.timeout_s > 0, "memory_runs and timeout_s must be positive")
+        good_mask = not self.core_mask or (re.fullmatch("[0-9a-f]{1,16}", self.core_mask) and int(self.core_mask, 16))
+        _require(bool(good_mask), f"core_mask is '{self.core_mask}'; expected hexadecimal digits such as 'c'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +129,45 @@ class Memory:
     def model_kb(self) -> int | None:
         """What the model added at its peak; None when the peak may be older than the model."""
         return max(0, self.peak_kb - self.start_kb) if self.peak_is_ours else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instructions:
+    """Instructions that an emulated processor executed: exact, and no measure of time.
+
+    Comparable only with the same engine, emulator, emulated processor (`processor_sha256`) and runner.
+
+    Attributes:
+        init: from opening the file to allocated tensors.
+        first: the first inference of the process.
+        inference: each later one, after two untimed ones; all of them were equal.
+        runs: how many were counted.
+    """
+
+    init: int
+    first: int
+    inference: int
+    runs: int
+
+    def __post_init__(self) -> None:
+        _require(min(self.init, self.first, self.inference, self.runs) > 0, f"instruction counts are {self}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorTime:
+    """What one operator of a model cost, as the engine's own profiler saw it; profiling slows the model down.
+
+    Attributes:
+        name: as the engine calls it.
+        index: its place in the plan, of the delegate where that ran it.
+        calls: how often it ran.
+        total_ns: for how long altogether.
+    """
+
+    name: str
+    index: int
+    calls: int
+    total_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ The other end is `android_bench.host_runner`; native/README.md is the agreement 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,16 @@ import numpy as np
 from android_bench.device import CommandResult, Device
 from android_bench.errors import GoldenMismatchError, RecordError, RunnerError
 from android_bench.protocol import FIELDS_OF_EVENT, PROTOCOL, RunnerExit
-from android_bench.records import Block, Memory, Predictions, Reading, RunPlan, SeveralPredictions
+from android_bench.records import (
+    Block,
+    Instructions,
+    Memory,
+    OperatorTime,
+    Predictions,
+    Reading,
+    RunPlan,
+    SeveralPredictions,
+)
 from converters.bundle import Bundle, EvaluationPack
 
 _STDERR_LINES = 5
@@ -25,7 +35,12 @@ _EVENTS_OF_STAGES = {
     "golden,latency": ("hello", "init", "first", "golden", "warmup", "samples", "done"),
     "memory": ("hello", "init", "first", "memory", "done"),
     "golden,eval": ("hello", "init", "first", "golden", "eval", "done"),
+    "golden,count": ("hello", "init", "first", "golden", "counted", "done"),
+    "profile": ("hello", "init", "first", "profile", "done"),
 }
+# One line of the emulator's plugin (native/counter.c): region, index, count.
+_COUNT = re.compile(r"^tkd-instructions (\d+) (\d+) (\d+)$", re.MULTILINE)
+_INIT, _FIRST, _INFERENCE = 1, 2, 3
 
 Line = Mapping[str, Any]
 
@@ -131,6 +146,59 @@ def _several(pack: EvaluationPack, bundle: Bundle, rows: Sequence[Sequence[float
         raise RunnerError(f"{bundle.name} cannot be scored: {cause}") from cause
 
 
+def run_instructions(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[Instructions, RunnerFacts]:
+    """One process on an emulated processor that counts its instructions; raises as `run_block` does.
+
+    Wants the native runner, and an emulator that was started with the plugin `counter`.
+    """
+    lines, result = _run_with_result(device, bundle, plan, "golden,count", {})
+    counted = parse_counts(result.stderr, lines[4]["runs"], bundle.name)
+    return counted, RunnerFacts(hello=lines[0], init=lines[1])
+
+
+def parse_counts(stderr: str, runs: int, name: str) -> Instructions:
+    """The plugin's lines on stderr as a record.
+
+    Raises:
+        RunnerError: a count is missing or twice there, or the inferences differ from each other.
+    """
+    counts: dict[int, list[int]] = {_INIT: [], _FIRST: [], _INFERENCE: []}
+    for region, _, count in _COUNT.findall(stderr):
+        counts.setdefault(int(region), []).append(int(count))
+    seen = tuple(len(counts[region]) for region in (_INIT, _FIRST, _INFERENCE))
+    if seen != (1, 1, runs):
+        raise RunnerError(
+            f"the emulator counted {seen[0]} loads, {seen[1]} first and {seen[2]} later inferences of {name}, "
+            f"expected 1, 1 and {runs}: was it started with the plugin counter?"
+        )
+    if len(set(counts[_INFERENCE])) > 1:
+        raise RunnerError(
+            f"equal inferences of {name} took {sorted(set(counts[_INFERENCE]))} instructions; expected one number"
+        )
+    return Instructions(
+        init=counts[_INIT][0], first=counts[_FIRST][0], inference=counts[_INFERENCE][0], runs=len(counts[_INFERENCE])
+    )
+
+
+def run_profile(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[OperatorTime, ...]:
+    """What each operator costs in one process, in the engine's order; raises as `run_block` does.
+
+    Wants the native runner and an engine with a profiler.
+    """
+    arguments = {
+        "warmup_ms": plan.warmup_ms,
+        "min_timed_ms": plan.min_timed_ms,
+        "min_runs": plan.min_runs,
+        "max_runs": plan.max_runs,
+    }
+    rows = _run(device, bundle, plan, "profile", arguments)[3]["ops"]
+    names = ("name", "index", "calls", "total_ns")
+    try:
+        return tuple(OperatorTime(**{name: row[name] for name in names}) for row in rows)
+    except (KeyError, TypeError) as cause:
+        raise RunnerError(f"the runner gave an impossible profile for {bundle.name}: {cause}") from cause
+
+
 def parse_lines(stdout: str) -> list[dict[str, Any]]:
     """The runner's lines, each checked for its event's fields.
 
@@ -158,6 +226,12 @@ def parse_lines(stdout: str) -> list[dict[str, Any]]:
 def _run(
     device: Device, bundle: Bundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
 ) -> list[dict[str, Any]]:
+    return _run_with_result(device, bundle, plan, stages, more)[0]
+
+
+def _run_with_result(
+    device: Device, bundle: Bundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
+) -> tuple[list[dict[str, Any]], CommandResult]:
     arguments = {
         "model": device.push(bundle.model),
         "stages": stages,
@@ -166,7 +240,8 @@ def _run(
         "threads": plan.threads,
         **more,
     }
-    command = (*device.runner, *(f"{key}={value}" for key, value in arguments.items()))
+    pinned = ("taskset", plan.core_mask) if plan.core_mask else ()
+    command = (*pinned, *device.runner, *(f"{key}={value}" for key, value in arguments.items()))
     result = device.run(command, plan.timeout_s)
     if result.exit_code != RunnerExit.DONE:
         raise _failure(bundle.name, stages, result)
@@ -178,7 +253,17 @@ def _run(
             f"the runner said {', '.join(without_repeats)} for {bundle.name}; "
             f"expected {', '.join(_EVENTS_OF_STAGES[stages])}"
         )
-    return lines
+    _check_affinity(plan, lines[0])
+    return lines, result
+
+
+def _check_affinity(plan: RunPlan, hello: Line) -> None:
+    """Refuses a run that was not where it was to be: the kernel drops processors that are offline in silence."""
+    seen = hello.get("affinity")
+    if plan.core_mask and seen is not None and str(seen).lstrip("0") != plan.core_mask.lstrip("0"):
+        raise RunnerError(
+            f"the runner was to run on processors {plan.core_mask} (mask), but ran on {seen}: are all of them online?"
+        )
 
 
 def _failure(name: str, stages: str, result: CommandResult) -> GoldenMismatchError | RunnerError:

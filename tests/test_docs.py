@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from android_bench import cli as bench
+from android_bench.cli_engine import engine_parser
 from android_bench.cli_phones import devices_parser, doctor_parser
 from tkd.cli.data import _parser as data_parser
 from tkd.cli.evaluate import _parser as evaluate_parser
@@ -18,6 +19,7 @@ from tkd.students import ALIASES, STUDENTS
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BENCH: dict[str, Callable[[list[str]], object]] = {
+    "engine": lambda words: engine_parser().parse_args(words),
     "devices": lambda words: devices_parser().parse_args(words),
     "doctor": lambda words: doctor_parser().parse_args(words),
 }

@@ -2,10 +2,20 @@
 
 import pytest
 
-from android_bench.errors import DeviceError, GoldenMismatchError, RunnerError
-from android_bench.records import RunPlan
-from android_bench.runner import BlockPlace, parse_lines, run_block, run_memory, run_predictions
-from tests.android_bench.bench_toys import CLASSES, FakeDevice, good_lines, text_of
+from android_bench.device import CommandResult
+from android_bench.errors import DeviceError, GoldenMismatchError, RecordError, RunnerError
+from android_bench.records import Instructions, OperatorTime, RunPlan
+from android_bench.runner import (
+    BlockPlace,
+    parse_counts,
+    parse_lines,
+    run_block,
+    run_instructions,
+    run_memory,
+    run_predictions,
+    run_profile,
+)
+from tests.android_bench.bench_toys import CLASSES, HEAD_LINES, FakeDevice, good_lines, text_of
 
 PLAN = RunPlan(blocks=2)
 PLACE = BlockPlace(index=1, order=3, started_utc="2026-01-01T00:00:00Z", load_1min=0.5)
@@ -116,3 +126,80 @@ def test_a_golden_mismatch_is_an_error_of_its_own(bundles):
 def test_a_runner_that_fails_is_quoted(bundles, answer, message):
     with pytest.raises(DeviceError, match=message):
         run_block(FakeDevice(lambda _: answer), bundles[0], PLAN, PLACE)
+
+
+COUNTS = "INFO: noise\n" + "".join(
+    f"tkd-instructions {line}\n" for line in ("1 0 900", "2 0 80", "3 0 70", "3 1 70", "3 2 70")
+)
+
+
+def test_counts_come_from_stderr_and_must_be_equal(bundles):
+    counted = {"event": "counted", "runs": 3}
+    golden = good_lines({"stages": "golden", "model": ""})[3]
+    lines = [*HEAD_LINES, golden, counted, {"event": "done", "wall_ns": 1}]
+    device = FakeDevice(lambda arguments: (0, text_of(lines), COUNTS))
+
+    seen, facts = run_instructions(device, bundles[0], PLAN)
+
+    assert seen == Instructions(init=900, first=80, inference=70, runs=3)
+    assert device.calls[0]["stages"] == "golden,count"
+    assert facts.hello["engine"] == "a fake 1.0"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "message"),
+    [
+        ("", "counted 0 loads, 0 first and 0 later inferences of toy, expected 1, 1 and 3: was it started with"),
+        (COUNTS.replace("3 2 70", ""), "and 2 later inferences"),
+        (COUNTS + "tkd-instructions 1 0 900\n", "counted 2 loads"),
+        (
+            COUNTS.replace("3 2 70", "3 2 71"),
+            r"equal inferences of toy took \[70, 71\] instructions; expected one number",
+        ),
+    ],
+)
+def test_counts_that_are_missing_or_differ_are_errors(stderr, message):
+    with pytest.raises(RunnerError, match=message):
+        parse_counts(stderr, 3, "toy")
+
+
+def test_a_profile_has_a_row_per_operator(bundles):
+    op = {"name": "CONV_2D", "index": 1, "subgraph": 0, "calls": 4, "total_ns": 4000}
+    lines = [*HEAD_LINES, {"event": "profile", "runs": 4, "ops": [op]}, {"event": "done", "wall_ns": 1}]
+    device = FakeDevice(lambda arguments: (0, text_of(lines), ""))
+
+    assert run_profile(device, bundles[0], PLAN) == (OperatorTime(name="CONV_2D", index=1, calls=4, total_ns=4000),)
+
+    del op["calls"]
+    with pytest.raises(RunnerError, match="impossible profile"):
+        run_profile(device, bundles[0], PLAN)
+
+
+class PinnedDevice(FakeDevice):
+    """A device that answers where it ran, and remembers how it was started."""
+
+    def __init__(self, affinity) -> None:
+        super().__init__()
+        self.affinity, self.words = affinity, ()
+
+    def run(self, command, timeout_s):
+        self.words = command
+        lines = good_lines(dict(word.split("=", 1) for word in command if "=" in word))
+        lines[0] |= {"affinity": self.affinity}
+        return CommandResult(exit_code=0, stdout_bytes=text_of(lines).encode(), stderr_bytes=b"", seconds=0.0)
+
+
+def test_a_core_mask_is_a_prefix_and_its_effect_is_checked(bundles):
+    device = PinnedDevice("0c")
+
+    run_block(device, bundles[0], RunPlan(core_mask="c"), PLACE)
+
+    assert device.words[:3] == ("taskset", "c", "runner")
+    with pytest.raises(RunnerError, match=r"processors c \(mask\), but ran on 4: are all of them online"):
+        run_block(PinnedDevice("4"), bundles[0], RunPlan(core_mask="c"), PLACE)
+
+
+@pytest.mark.parametrize("mask", ["0", "0x3", "C", "g", " c", "1" * 17])
+def test_a_core_mask_is_lower_case_hexadecimal(mask):
+    with pytest.raises(RecordError, match="expected hexadecimal digits such as 'c'"):
+        RunPlan(core_mask=mask)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from android_bench.host_engine import StageError, overheads, timed, warm_up
-from android_bench.host_runner import compare_golden, main, parse
-from android_bench.protocol import FIELDS_OF_EVENT, RunnerExit
+from android_bench.host_runner import main, parse
+from android_bench.protocol import FIELDS_OF_EVENT, RunnerExit, compare_golden
 from tests.android_bench.bench_toys import CLASSES, outputs_of
 
 QUICK = ("warmup_ms=1", "min_timed_ms=1", "min_runs=5", "max_runs=50")

@@ -1,0 +1,474 @@
+/* The native runner: one process, one model, measured through the TfLite C API. README.md beside it is its protocol.
+ *
+ *     ./runner engine=libLiteRt.so model=… stages=golden,latency golden_input=… golden_output=…
+ *
+ * C11 and one translation unit, without framework headers: build it with `cc -O2 runner.c -ldl`.
+ * Read it from the end: main, run_stages, then the stages.
+ */
+
+#include "libc.h"
+
+#include "arguments.h"
+#include "arrays.h"
+#include "engine.h"
+#include "output.h"
+#include "processor.h"
+
+enum { PROTOCOL = 1, EVAL_CLIPS_PER_LINE = 64, PROBES = 2000, WARM_UPS_BEFORE_COUNT = 2, MAX_OPS = 1024 };
+
+#ifdef __ANDROID__
+#define RUNNER "native-bionic"
+#else
+#define RUNNER "native-glibc"
+#endif
+
+/* ---- instruction marks ----------------------------------------------------------------------------------------- */
+
+/* A plugin of the emulator counts instructions between two marks. The number is no system call of Linux:
+ * a kernel answers ENOSYS and nothing happens. Only the stage `count` makes marks. */
+enum { MARK = 29796, BEGIN = 1, END = 0, REGION_INIT = 1, REGION_FIRST = 2, REGION_INFERENCE = 3 };
+
+static void mark(int region, int index, int begin) {
+    if (wants("count")) syscall(MARK, region, index, begin);
+}
+
+/* ---- model ----------------------------------------------------------------------------------------------------- */
+
+static Interpreter *interpreter;
+static Spec input, output;
+static unsigned char *output_copy;
+static int nodes = -1, delegated_nodes = -1;
+static int (*builtin_code)(const Operator *);
+
+static void keep_message(void *data, const char *format, va_list values) {
+    (void)data;
+    vsnprintf(engine_message, sizeof engine_message, format, values);
+    size_t length = strlen(engine_message);
+    if (length && engine_message[length - 1] == '\n') engine_message[length - 1] = 0;
+}
+
+static void load_engine(void) {
+    void *library = dlopen(args.engine, RTLD_NOW);
+    if (!library) fail(INIT, "cannot open the engine: %s", dlerror());
+#define LOOK_UP(result, name, arguments) *(void **)&name = dlsym(library, #name);
+    NEEDED(LOOK_UP)
+    OPTIONAL(LOOK_UP)
+#define CHECK(result, name, arguments) \
+    if (!name) fail(INIT, "the engine %.500s has no " #name ": expected the TfLite C API", args.engine);
+    NEEDED(CHECK)
+}
+
+static Spec spec_of(const Tensor *tensor, const char *what) {
+    Spec spec = {.axes = TfLiteTensorNumDims(tensor), .bytes = TfLiteTensorByteSize(tensor)};
+    for (size_t i = 0; i < sizeof DTYPES / sizeof DTYPES[0]; i++)
+        if (DTYPES[i].type == TfLiteTensorType(tensor)) spec.dtype = &DTYPES[i];
+    if (!spec.dtype)
+        fail(INIT, "the %s has TfLite type %d, which this runner does not know", what, TfLiteTensorType(tensor));
+    if (spec.axes < 1 || spec.axes > MAX_AXES)
+        fail(INIT, "the %s has %d axes; expected 1 to %d", what, spec.axes, MAX_AXES);
+    size_t bytes = spec.dtype->bytes;
+    for (int i = 0; i < spec.axes; i++) {
+        spec.shape[i] = TfLiteTensorDim(tensor, i);
+        bytes *= (size_t)spec.shape[i];
+    }
+    if (spec.shape[0] != 1 || bytes != spec.bytes || bytes == 0 || bytes > INT32_MAX || !TfLiteTensorData(tensor))
+        fail(INIT, "the %s has a batch of %lld and %zu bytes; expected a fixed shape with a batch of 1", what,
+             (long long)spec.shape[0], spec.bytes);
+    return spec;
+}
+
+/* A delegate that takes nothing: it reads the plan that the other delegate left, which no other call of the API tells.
+ */
+static int count_nodes(Context *context, Delegate *delegate, void *data) {
+    (void)delegate, (void)data;
+    IntArray *plan;
+    if (TfLiteOpaqueContextGetExecutionPlan(context, &plan)) return 0;
+    nodes = plan->size;
+    delegated_nodes = 0;
+    for (int i = 0; i < plan->size; i++) {
+        Node *node;
+        Operator *operator;
+        if (TfLiteOpaqueContextGetNodeAndRegistration(context, plan->data[i], &node, &operator)) continue;
+        delegated_nodes += builtin_code(operator) == BUILTIN_DELEGATE;
+    }
+    return 0;
+}
+
+static void read_nodes(void) {
+    builtin_code = TfLiteOperatorGetBuiltInCode;
+    if (!builtin_code) builtin_code = TfLiteRegistrationExternalGetBuiltInCode; /* its name until TensorFlow 2.15 */
+    if (!builtin_code || !TfLiteOpaqueDelegateCreate || !TfLiteInterpreterModifyGraphWithDelegate ||
+        !TfLiteOpaqueContextGetExecutionPlan || !TfLiteOpaqueContextGetNodeAndRegistration)
+        return;
+    static const DelegateBuilder reader = {.prepare = count_nodes, .flags = ALLOWS_DYNAMIC_TENSORS};
+    TfLiteInterpreterModifyGraphWithDelegate(interpreter, TfLiteOpaqueDelegateCreate(&reader));
+}
+
+static Options *make_options(Profiler *profiler) {
+    Options *options = TfLiteInterpreterOptionsCreate();
+    TfLiteInterpreterOptionsSetNumThreads(options, (int32_t)args.threads);
+    TfLiteInterpreterOptionsSetErrorReporter(options, keep_message, 0);
+    if (profiler) {
+        if (!TfLiteInterpreterOptionsSetTelemetryProfiler)
+            fail(INIT, "this engine cannot profile: it has no telemetry profiler");
+        TfLiteInterpreterOptionsSetTelemetryProfiler(options, profiler);
+    }
+    if (!strcmp(args.delegate, "xnnpack")) {
+        if (!TfLiteXNNPackDelegateOptionsDefault || !TfLiteXNNPackDelegateCreate)
+            fail(INIT, "the engine %.500s has no XNNPACK; delegate=none runs without it", args.engine);
+        XnnpackOptions xnnpack = TfLiteXNNPackDelegateOptionsDefault();
+        xnnpack.num_threads = (int32_t)args.threads;
+        Delegate *delegate = TfLiteXNNPackDelegateCreate(&xnnpack);
+        if (!delegate) fail(INIT, "the engine could not create its XNNPACK delegate: %s", engine_message);
+        TfLiteInterpreterOptionsAddDelegate(options, delegate);
+    }
+    return options;
+}
+
+static void say_spec(const char *name, const Spec *spec) {
+    say(",\"%s\":{\"shape\":[", name);
+    for (int i = 0; i < spec->axes; i++) say("%s%lld", i ? "," : "", (long long)spec->shape[i]);
+    say("],\"dtype\":\"%s\"}", spec->dtype->name);
+}
+
+/* Says `null` for what the engine cannot tell. */
+static void say_count(const char *name, int count) {
+    if (count < 0)
+        say(",\"%s\":null", name);
+    else
+        say(",\"%s\":%d", name, count);
+}
+
+static void load_model(Profiler *profiler) {
+    int file = open(args.model, O_RDONLY);
+    if (file < 0) fail(READING, "no model at %.500s: %s", args.model, strerror(errno));
+    close(file);
+    mark(REGION_INIT, 0, BEGIN);
+    int64_t before = now_ns();
+    Model *model = TfLiteModelCreateFromFile(args.model);
+    if (!model) fail(INIT, "the engine refused %.500s: it is no TFLite model", args.model);
+    interpreter = TfLiteInterpreterCreate(model, make_options(profiler));
+    if (!interpreter || TfLiteInterpreterAllocateTensors(interpreter))
+        fail(INIT, "the engine refused %.500s: %s", args.model, engine_message);
+    int64_t init_ns = now_ns() - before;
+    mark(REGION_INIT, 0, END);
+
+    int inputs = TfLiteInterpreterGetInputTensorCount(interpreter),
+        outputs = TfLiteInterpreterGetOutputTensorCount(interpreter);
+    if (inputs != 1 || outputs != 1)
+        fail(INIT, "the model has %d inputs and %d outputs; expected one of each", inputs, outputs);
+    input = spec_of(TfLiteInterpreterGetInputTensor(interpreter, 0), "input");
+    output = spec_of(TfLiteInterpreterGetOutputTensor(interpreter, 0), "output");
+    output_copy = reserve(output.bytes, "an output");
+    read_nodes();
+    say("{\"event\":\"init\",\"init_ns\":%lld", (long long)init_ns);
+    say_count("nodes", nodes);
+    say_count("delegated_nodes", delegated_nodes);
+    say(",\"invoke_path\":\"c_api\"");
+    say_spec("input", &input);
+    say_spec("output", &output);
+    end_line();
+}
+
+static void set_input(const Array *array, int64_t example) {
+    Tensor *tensor = TfLiteInterpreterGetInputTensor(interpreter, 0);
+    if (TfLiteTensorCopyFromBuffer(tensor, array->data + (size_t)example * input.bytes, input.bytes))
+        fail(INFERENCE, "the engine did not take input %lld: %s", (long long)example, engine_message);
+}
+
+static void invoke(Stage stage) {
+    if (TfLiteInterpreterInvoke(interpreter)) fail(stage, "an inference failed: %s", engine_message);
+}
+
+/* The output for one example; valid until the next call. */
+static const unsigned char *answer(const Array *array, int64_t example, Stage stage) {
+    set_input(array, example);
+    invoke(stage);
+    if (TfLiteTensorCopyToBuffer(TfLiteInterpreterGetOutputTensor(interpreter, 0), output_copy, output.bytes))
+        fail(stage, "the engine gave no output for example %lld: %s", (long long)example, engine_message);
+    return output_copy;
+}
+
+/* ---- stages ---------------------------------------------------------------------------------------------------- */
+
+static void empty_call(void) {}
+
+static int by_size(const void *left, const void *right) {
+    int64_t a = *(const int64_t *)left, b = *(const int64_t *)right;
+    return (a > b) - (a < b);
+}
+
+static void say_hello(void) {
+    static int64_t timer[PROBES], call[PROBES];
+    void (*volatile nothing)(void) = empty_call;
+    for (int i = 0; i < PROBES; i++) {
+        int64_t before = now_ns();
+        timer[i] = now_ns() - before;
+        before = now_ns();
+        nothing();
+        call[i] = now_ns() - before;
+    }
+    qsort(timer, PROBES, sizeof timer[0], by_size);
+    qsort(call, PROBES, sizeof call[0], by_size);
+    char processor[65];
+    processor_sha256(processor);
+    say("{\"event\":\"hello\",\"protocol\":%d,\"runner\":\"" RUNNER "\",\"engine\":", PROTOCOL);
+    char engine[256];
+    const char *name = args.engine;
+    for (const char *slash; (slash = strchr(name, '/'));) name = slash + 1;
+    snprintf(engine, sizeof engine, "TensorFlow Lite %.50s (%.150s)", TfLiteVersion(), name);
+    say_text(engine);
+    uint64_t affinity = 0; /* processors beyond the 64th are left out */
+    sched_getaffinity(0, sizeof affinity, (void *)&affinity);
+    say(",\"affinity\":\"%llx\"", (unsigned long long)affinity);
+    say(",\"threads\":%lld,\"delegate\":\"%s\",\"timer_overhead_ns\":%lld,\"call_overhead_ns\":%lld,\"processor_"
+        "sha256\":\"%s\"",
+        (long long)args.threads, args.delegate, (long long)timer[PROBES / 2], (long long)call[PROBES / 2], processor);
+    end_line();
+}
+
+static void first_inference(const Array *inputs) {
+    set_input(inputs, 0);
+    mark(REGION_FIRST, 0, BEGIN);
+    int64_t before = now_ns();
+    invoke(INFERENCE);
+    int64_t first_ns = now_ns() - before;
+    mark(REGION_FIRST, 0, END);
+    say("{\"event\":\"first\",\"first_ns\":%lld", (long long)first_ns);
+    end_line();
+}
+
+static void prove_golden(const Array *inputs, const Array *expected) {
+    double error = 0, largest = 0;
+    size_t numbers = output.bytes / output.dtype->bytes;
+    for (int64_t i = 0; i < inputs->examples; i++) {
+        const unsigned char *seen = answer(inputs, i, INFERENCE);
+        for (size_t j = 0; j < numbers; j++) {
+            double wanted_value = number(output.dtype, expected->data + (size_t)i * output.bytes, j);
+            double difference = number(output.dtype, seen, j) - wanted_value;
+            if (difference < 0) difference = -difference;
+            if (wanted_value < 0) wanted_value = -wanted_value;
+            if (!(difference <= error)) error = is_finite(difference) ? difference : 1e300; /* JSON has no NaN */
+            if (wanted_value > largest) largest = wanted_value;
+        }
+    }
+    int floating = is_floating(output.dtype);
+    if (floating && largest > 0 && error < 1e300) error /= largest;
+    const char *unit = floating ? "relative" : "lsb";
+    double bound = floating ? 1e-4 : 1;
+    int ok = error <= bound;
+    say("{\"event\":\"golden\",\"ok\":%s,\"examples\":%lld,\"max_error\":%.9g,\"bound\":%g,\"unit\":\"%s\"",
+        ok ? "true" : "false", (long long)inputs->examples, error, bound, unit);
+    end_line();
+    if (!ok)
+        fail(GOLDEN,
+             "the outputs differ from the golden ones by %.3g %s, expected at most %g: this device computes another "
+             "function",
+             error, unit, bound);
+}
+
+static void measure_latency(const Array *inputs) {
+    int64_t *samples = reserve((size_t)args.max_runs * sizeof samples[0], "samples");
+    memset(samples, 0, (size_t)args.max_runs * sizeof samples[0]); /* its pages are there before the clock runs */
+    set_input(inputs, 0);
+    int64_t warm_ups = 0, start = now_ns(), elapsed;
+    do {
+        invoke(INFERENCE);
+        warm_ups++;
+        elapsed = now_ns() - start;
+    } while (elapsed < args.warmup_ms * 1000000);
+
+    int64_t runs = 0, after;
+    start = now_ns();
+    const int64_t enough = start + args.min_timed_ms * 1000000;
+    do {
+        int64_t before = now_ns();
+        int failed = TfLiteInterpreterInvoke(interpreter);
+        after = now_ns();
+        if (failed) fail(INFERENCE, "an inference failed: %s", engine_message);
+        samples[runs++] = after - before;
+    } while (runs < args.max_runs && (runs < args.min_runs || after < enough));
+
+    say("{\"event\":\"warmup\",\"runs\":%lld,\"total_ns\":%lld", (long long)warm_ups, (long long)elapsed);
+    end_line();
+    say("{\"event\":\"samples\",\"ns\":[");
+    for (int64_t i = 0; i < runs; i++) say("%s%lld", i ? "," : "", (long long)samples[i]);
+    say("],\"wall_ns\":%lld", (long long)(after - start));
+    end_line();
+}
+
+static void count_instructions(const Array *inputs) {
+    set_input(inputs, 0);
+    for (int i = 0; i < WARM_UPS_BEFORE_COUNT; i++) invoke(INFERENCE);
+    for (int i = 0; i < (int)args.count_runs; i++) {
+        mark(REGION_INFERENCE, i, BEGIN);
+        invoke(INFERENCE);
+        mark(REGION_INFERENCE, i, END);
+    }
+    say("{\"event\":\"counted\",\"runs\":%lld", (long long)args.count_runs);
+    end_line();
+}
+
+/* A reading of /proc/self/status in kB. */
+static long long status_kb(const char *field) {
+    size_t length;
+    char *status = read_file("/proc/self/status", &length), *at = status ? strstr(status, field) : 0;
+    if (!at) fail(MEMORY, "/proc/self/status has no %s", field);
+    long long value = 0;
+    for (at += strlen(field); *at == ' ' || *at == '\t' || *at == ':'; at++) {
+    }
+    for (; *at >= '0' && *at <= '9'; at++) value = 10 * value + (*at - '0');
+    return value;
+}
+
+static int reset_peak(void) { /* proc(5), clear_refs */
+    int file = open("/proc/self/clear_refs", O_WRONLY);
+    if (file < 0) return 0;
+    int done = write(file, "5", 1) == 1;
+    close(file);
+    return done;
+}
+
+static void evaluate(const Array *inputs) {
+    size_t numbers = output.bytes / output.dtype->bytes;
+    for (int64_t i = 0; i < inputs->examples; i++) {
+        if (i % EVAL_CLIPS_PER_LINE == 0) say("{\"event\":\"eval\",\"first\":%lld,\"outputs\":[", (long long)i);
+        const unsigned char *row = answer(inputs, i, EVAL);
+        for (size_t j = 0; j < numbers; j++) {
+            double value = number(output.dtype, row, j);
+            if (!is_finite(value)) fail(EVAL, "the output for clip %lld is not a finite number", (long long)i);
+            say("%s%.*g", j ? "," : i % EVAL_CLIPS_PER_LINE ? ",[" : "[", output.dtype->type == 1 ? 9 : 17, value);
+        }
+        say("]");
+        if ((i + 1) % EVAL_CLIPS_PER_LINE == 0 || i + 1 == inputs->examples) {
+            say("]");
+            end_line();
+        }
+    }
+}
+
+/* What the engine's profiler reported, one row per operator. */
+static struct {
+    char name[64];
+    int64_t index, subgraph, calls, total_ns, begun_ns;
+} ops[MAX_OPS];
+static int op_count, profiling;
+
+static uint32_t op_row(const char *name, int64_t index, int64_t subgraph) {
+    for (int i = 0; i < op_count; i++)
+        if (ops[i].index == index && ops[i].subgraph == subgraph && !strncmp(ops[i].name, name, sizeof ops[i].name - 1))
+            return (uint32_t)i;
+    if (op_count == MAX_OPS) fail(INTERNAL, "the model has more than %d operators, the room of stage profile", MAX_OPS);
+    snprintf(ops[op_count].name, sizeof ops[0].name, "%s", name);
+    ops[op_count].index = index;
+    ops[op_count].subgraph = subgraph;
+    return (uint32_t)op_count++;
+}
+
+static uint32_t begin_op(Profiler *profiler, const char *name, int64_t index, int64_t subgraph) {
+    (void)profiler;
+    uint32_t row = op_row(name, index, subgraph);
+    ops[row].begun_ns = now_ns();
+    return row;
+}
+
+static void end_op(Profiler *profiler, uint32_t row) {
+    (void)profiler;
+    ops[row].calls += profiling;
+    ops[row].total_ns += profiling * (now_ns() - ops[row].begun_ns);
+}
+
+static void finished_op(Profiler *profiler, const char *name, uint64_t elapsed, int64_t index, int64_t subgraph) {
+    (void)profiler;
+    uint32_t row = op_row(name, index, subgraph);
+    ops[row].calls += profiling;
+    ops[row].total_ns += profiling * (int64_t)elapsed * 1000; /* a delegate reports microseconds */
+}
+
+static void ignore_event(Profiler *profiler, const char *name, uint64_t status) {
+    (void)profiler, (void)name, (void)status;
+}
+static void ignore_op_event(Profiler *profiler, const char *name, int64_t index, int64_t subgraph, uint64_t status) {
+    (void)profiler, (void)name, (void)index, (void)subgraph, (void)status;
+}
+static void ignore_settings(Profiler *profiler, const char *name, const void *settings) {
+    (void)profiler, (void)name, (void)settings;
+}
+
+static Profiler profiler = {0, ignore_event, ignore_op_event, ignore_settings, begin_op, end_op, finished_op};
+
+static void profile(const Array *inputs) {
+    set_input(inputs, 0);
+    int64_t start = now_ns(), runs = 0;
+    do invoke(INFERENCE);
+    while (now_ns() - start < args.warmup_ms * 1000000);
+    profiling = 1;
+    start = now_ns();
+    do {
+        invoke(INFERENCE);
+        runs++;
+    } while (runs < args.max_runs && (runs < args.min_runs || now_ns() - start < args.min_timed_ms * 1000000));
+    profiling = 0;
+    say("{\"event\":\"profile\",\"runs\":%lld,\"ops\":[", (long long)runs);
+    for (int i = 0, said = 0; i < op_count; i++) {
+        if (!ops[i].calls) continue;
+        say("%s{\"name\":", said++ ? "," : "");
+        say_text(ops[i].name);
+        say(",\"index\":%lld,\"subgraph\":%lld,\"calls\":%lld,\"total_ns\":%lld}", (long long)ops[i].index,
+            (long long)ops[i].subgraph, (long long)ops[i].calls, (long long)ops[i].total_ns);
+    }
+    say("]");
+    end_line();
+}
+
+/* ---- main ------------------------------------------------------------------------------------------------------ */
+
+/* `memory` reads its array before the model is opened, so that what grows between two readings is the model's. */
+static void run_memory(void) {
+    int peak_is_ours = reset_peak();
+    Npy npy = read_npy(args.golden_input);
+    long long start_kb = status_kb("VmRSS");
+    load_model(0);
+    long long init_kb = status_kb("VmRSS");
+    Array inputs = fitting(&npy, &input);
+    first_inference(&inputs);
+    for (int64_t i = 0; i < args.memory_runs; i++) invoke(INFERENCE);
+    say("{\"event\":\"memory\",\"start_kb\":%lld,\"init_kb\":%lld,\"overall_kb\":%lld,\"peak_kb\":%lld,\"peak_is_"
+        "ours\":%s",
+        start_kb, init_kb, status_kb("VmRSS"), status_kb("VmHWM"), peak_is_ours ? "true" : "false");
+    end_line();
+}
+
+static void run_stages(void) {
+    load_model(wants("profile") ? &profiler : 0);
+    int only_eval = !strcmp(args.stages, "eval");
+    if (!only_eval) {
+        Array inputs = read_array(args.golden_input, &input), expected = read_array(args.golden_output, &output);
+        if (inputs.examples != expected.examples)
+            fail(READING, "%lld golden inputs and %lld golden outputs; expected as many of both",
+                 (long long)inputs.examples, (long long)expected.examples);
+        first_inference(&inputs);
+        if (wants("golden")) prove_golden(&inputs, &expected);
+        if (wants("latency")) measure_latency(&inputs);
+        if (wants("count")) count_instructions(&inputs);
+        if (wants("profile")) profile(&inputs);
+    }
+    if (wants("eval")) {
+        Array inputs = read_array(args.eval_inputs, &input);
+        evaluate(&inputs);
+    }
+}
+
+int main(int count, char **words) {
+    int64_t started = now_ns();
+    take_arguments(count, words);
+    load_engine();
+    say_hello();
+    if (wants("memory"))
+        run_memory();
+    else
+        run_stages();
+    say("{\"event\":\"done\",\"wall_ns\":%lld", (long long)(now_ns() - started));
+    end_line();
+    _exit(0); /* the engine's own clean-up is not ours to wait for */
+}

@@ -1,0 +1,73 @@
+"""Packs students as starter checkpoints: weights in half precision, scored again as they are packed.
+
+    tkd-data synth --out data/starter --clips 24000 --seed 1
+    tkd-train starter --set student.name=crnn --set run=runs/starter-crnn …     (docs/students.md has every line)
+    python -m benchmarks.starters runs/starter-crnn …                           → tkd/starter/crnn.safetensors
+
+The header keeps where a student comes from; the scores in it are those of the rounded weights, on the same splits.
+Tested in `tests/tkd/test_starters.py`, which also holds what is packaged against the limits.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from converters.command_line import progress
+from tkd.audio.batched import features_of
+from tkd.audio.features import FeatureConfig, FrontEnd
+from tkd.checkpoint import Checkpoint, load_student, read_checkpoint, write_checkpoint
+from tkd.evaluate import predict, score_any
+from tkd.export.choose import STARTERS
+from tkd.train.config import DataConfig
+from tkd.train.corpus import Corpus, load_corpus
+
+
+def pack(source: Checkpoint, corpus: Corpus, path: Path) -> str:
+    """Writes the starter, whole or not at all; the line that a table of starters has for it."""
+    rounded = {name: _half(value) for name, value in source.state.items()}
+    student = load_student(replace(source, state=rounded))
+    front_end = FrontEnd(FeatureConfig.from_dict(source.spec.features))
+    scores = {}
+    for split in ("validation", "test"):
+        store = corpus.stores[split]
+        logits = predict(student, features_of(store.waveforms, front_end))
+        scores[split] = score_any(logits, store.labels.numpy(), corpus.labels)
+    spec = replace(
+        source.spec,
+        scores={**source.spec.scores, "validation": scores["validation"].value, "test": scores["test"].to_dict()},
+        parents={**source.spec.parents, "rounded_from_sha256": source.sha256},
+    )
+    write_checkpoint(path, spec, rounded)
+    before = source.spec.scores["test"]["accuracy"]
+    return (
+        f"{source.spec.name}: validation {100 * scores['validation'].value:.1f} %, test {scores['test']} "
+        f"(before rounding {100 * before:.1f} %), {path.stat().st_size / 1e3:.0f} kB"
+    )
+
+
+def _half(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() else value
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Packs the checkpoints that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, help="completed runs, or checkpoints")
+    parser.add_argument("--data", type=Path, required=True, help="the corpus that they were trained on")
+    parser.add_argument("--output", type=Path, default=STARTERS, help="default: %(default)s")
+    options = parser.parse_args(argv)
+    corpus = load_corpus(DataConfig(folder=str(options.data), silence="noise"), progress)
+    for run in options.runs:
+        source = read_checkpoint(run / "student.safetensors" if run.is_dir() else run)
+        if source.spec.data["clips"] != corpus.description["clips"]:
+            raise SystemExit(f"{run} was trained on {source.spec.data['clips']} clips, {options.data} has others")
+        print(pack(source, corpus, options.output / f"{source.spec.name}.safetensors"))
+
+
+if __name__ == "__main__":
+    main()
