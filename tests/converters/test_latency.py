@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from converters.graph import read_graph
-from converters.latency import latency_ratios, operator_times_us
+from converters.latency import Ratio, latency_ratios, operator_times_us
 from converters.lowering.lower import lower
 from converters.lowering.writer import write_model
 from converters.to_onnx import to_onnx
@@ -39,6 +39,11 @@ def test_a_computer_that_slows_down_steadily_favours_neither_file():
     calls = itertools.count()
     seen = latency_ratios({"a": file, "b": file}, inputs((1, 6), 1), clock=lambda: times[next(calls)], blocks=9)
     assert abs(seen["b"].ratio - 1) < 0.002
+
+
+def test_blocks_that_disagree_give_no_ratio():
+    assert "1.10" == str(Ratio(ratio=1.1, low=1.0, high=1.2, us=10.0))
+    assert "unclear" == str(Ratio(ratio=13.5, low=0.93, high=25.2, us=8490.0))
 
 
 def test_every_operator_has_a_time_and_twins_share_theirs():

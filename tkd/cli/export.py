@@ -239,7 +239,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
         paired = "" if stage.paired is None else paired_words(stage.paired)
         size = f"{sizes[stage.name]:.1f}" if stage.name in sizes else ""
         latency = export.conversion.latency.get(stage.name)
-        times = "" if latency is None else f"{latency.ratio:.2f}"
+        times = "" if latency is None else str(latency)
         table.add_row(stage.name, *against, *scores, paired, size, times)
     console.print(table)
     console.print(
