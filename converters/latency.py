@@ -39,6 +39,11 @@ class Ratio:
     high: float
     us: float
 
+    @property
+    def is_slower(self) -> bool:
+        """Whether the blocks agree that the file takes longer than the one that it is compared with."""
+        return self.low > 1 and str(self) != "unclear"
+
     def __str__(self) -> str:
         """The ratio with two digits, or that the blocks do not agree on one."""
         return f"{self.ratio:.2f}" if self.high <= _AGREEMENT * self.low else "unclear"

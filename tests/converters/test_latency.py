@@ -46,6 +46,11 @@ def test_blocks_that_disagree_give_no_ratio():
     assert "unclear" == str(Ratio(ratio=13.5, low=0.93, high=25.2, us=8490.0))
 
 
+@pytest.mark.parametrize(("low", "high", "expected"), [(1.05, 1.2, True), (0.98, 1.2, False), (1.1, 3.0, False)])
+def test_a_file_is_called_slower_only_where_the_blocks_agree(low, high, expected):
+    assert expected is Ratio(ratio=1.15, low=low, high=high, us=1.0).is_slower
+
+
 def test_every_operator_has_a_time_and_twins_share_theirs():
     model = lowered(nn.Sequential(nn.Linear(6, 6), nn.Sigmoid(), nn.Linear(6, 6)), (1, 6))
     times = operator_times_us(model)

@@ -238,8 +238,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
         scores = [f"{100 * each.value:.1f}" for each in (stage.pack, stage.test)]
         paired = "" if stage.paired is None else paired_words(stage.paired)
         size = f"{sizes[stage.name]:.1f}" if stage.name in sizes else ""
-        latency = export.conversion.latency.get(stage.name)
-        times = "" if latency is None else str(latency)
+        times = str(export.conversion.latency.get(stage.name, ""))
         table.add_row(stage.name, *against, *scores, paired, size, times)
     console.print(table)
     console.print(
@@ -254,6 +253,9 @@ def _print(export: Export, document: dict[str, Any]) -> None:
             f"int8: {100 * shares.operators:.0f} % of operators, {100 * shares.macs:.0f} % of MACs, "
             f"{100 * shares.weight_bytes:.0f} % of weight bytes; {mixture_sentence(export.conversion.mixture)}"
         )
+    latency = export.conversion.latency.get("int8")
+    if latency is not None and latency.is_slower:
+        console.print(f"int8 takes {latency} times as long as float32 on this computer: measure both with tkd-bench")
     if export.conversion.advice is not None:
         console.print(export.conversion.advice.sentence())
     if document["synthetic"]:
