@@ -81,7 +81,7 @@ def test_every_row_of_the_table_exists_in_the_schema():
 def test_every_row_of_the_table_is_made_by_some_toy():
     made = {operator.code for name in TOYS for operator in int8(lowered(name)).operators}
     made |= {operator.code for name in TOYS for operator in lowered(name).operators}
-    made |= {"IF"}  # of steps that repeat: tests/converters/test_outline.py
+    made |= {"IF"}  # of steps that repeat: tests/converters/test_recurrent.py
     assert set(OPERATORS) == made
 
 
