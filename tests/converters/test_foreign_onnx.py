@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import numpy as np
@@ -236,4 +237,11 @@ def test_a_damaged_file_is_converted_right_or_refused(name, data):
             del content[place : place + data.draw(st.integers(1, 20))]
         else:
             content[place:place] = content[place : place + data.draw(st.integers(1, 20))]
+    try:
+        run_onnx(bytes(content), np.zeros(SEEDS[name][0], np.float32))
+    except ConversionError:
+        # ONNX Runtime also refuses what no output needs, and a damaged description of what it can infer.
+        with contextlib.suppress(ConversionError):
+            converted(bytes(content))
+        return
     agrees_or_is_refused(bytes(content), SEEDS[name][0])
