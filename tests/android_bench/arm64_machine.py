@@ -35,11 +35,13 @@ class Arm64Machine(FakeDevice):
         words = (*pinned, *self.emulator, *command[len(pinned) :])
         started = time.monotonic()
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, cwd=self.folder)
+            done = subprocess.run(words, capture_output=True, timeout=timeout_s, cwd=self.folder)
         except subprocess.TimeoutExpired as cause:
             raise DeviceError(f"{command[0]} took longer than {timeout_s} s") from cause
         seconds = time.monotonic() - started
-        return CommandResult(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr, seconds=seconds)
+        return CommandResult(
+            exit_code=done.returncode, stdout_bytes=done.stdout, stderr_bytes=done.stderr, seconds=seconds
+        )
 
     def push(self, local):
         # As on a phone: a folder per content is not needed, a file of the same name is replaced only when it differs.

@@ -186,7 +186,7 @@ class PinnedDevice(FakeDevice):
         self.words = command
         lines = good_lines(dict(word.split("=", 1) for word in command if "=" in word))
         lines[0] |= {"affinity": self.affinity}
-        return CommandResult(exit_code=0, stdout=text_of(lines), stderr="", seconds=0.0)
+        return CommandResult(exit_code=0, stdout_bytes=text_of(lines).encode(), stderr_bytes=b"", seconds=0.0)
 
 
 def test_a_core_mask_is_a_prefix_and_its_effect_is_checked(bundles):

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tkd.attention import normalise
+
 _LEAST_FOCUS = 0.1
 _LEAST_PEAKS_INSIDE = 0.5
 _LEAST_SHARPNESS_NATS = 0.02
@@ -30,7 +32,8 @@ class Inspection:
         metric: what `value` is.
         value: the teacher's score, in [0, 1].
         chance: the score of a guess.
-        sharpness_nats: mean KL of the attention from the uniform one; 0 looks everywhere alike.
+        sharpness_nats: mean KL of the attention, the first frame left out, from the uniform one; 0 looks everywhere
+            alike.
         mass_inside: mean share of the attention inside the keyword; None where no interval is known.
         share_of_time: mean share of the clip that the keyword takes; None likewise.
         peak_inside: share of clips whose largest weight is inside the keyword, or in the frame that its edge cuts;
@@ -92,8 +95,9 @@ def inspect(
         value: its score, in [0, 1].
     """
     chance = float(labels.float().mean() if labels.ndim == 2 else torch.bincount(labels).max() / len(labels))
-    frames = attention.shape[1]
-    sharpness = (attention * (attention.clamp_min(1e-12) * frames).log()).sum(dim=1).mean().item()
+    # The identity terms of rollout leave weight on frame 0 whatever the teacher has learnt.
+    later = normalise(attention[:, 1:]) if attention.shape[1] > 2 else attention
+    sharpness = (later * (later * later.shape[1]).log()).sum(dim=1).mean().item()
     found = Inspection(clips=len(attention), metric=metric, value=value, chance=chance, sharpness_nats=sharpness)
     inside = look(attention, intervals_s, seconds)
     if inside is None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tkd.attention import normalise
+from tkd.teacher import TeacherConfig, build_teacher
 from tkd.train.inspection import Inspection, inspect
 
 LABELS = torch.arange(12).repeat(2)
@@ -63,3 +64,11 @@ def test_chance_is_the_commonest_class_or_the_share_of_positives() -> None:
     several = torch.zeros(24, 4)
     several[:, 0] = 1.0
     assert inspect(looking_at(9), several, None, 1.0, "mean_average_precision", 0.9).chance == pytest.approx(0.25)
+
+
+def test_a_teacher_that_has_learnt_nothing_is_flat_but_for_its_first_frame() -> None:
+    torch.manual_seed(0)
+    teacher = build_teacher(TeacherConfig(layers=2, hidden=32, heads=2, feed_forward=64), 12)
+    attention, _ = teacher.attend(torch.randn(24, 16_000))
+    assert attention[:, 0].mean() > 0.2  # the identity terms
+    assert "looks everywhere alike" in seen(attention, None).objection()
