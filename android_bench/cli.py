@@ -9,13 +9,14 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from android_bench.cli_engine import engine
 from android_bench.cli_phones import devices, doctor
+from android_bench.cli_virtual import bench_virtual, phone
 from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
 from converters.bundle import Bundle, find_bundles, read_bundle
 from converters.command_line import ExitCode, parser, progress, run
@@ -36,6 +37,7 @@ _EPILOG = """\
 examples:
   tkd-bench --device host                          measure everything in exports/ on this computer
   tkd-bench --device host exports/tcresnet8-int8   measure one model
+  tkd-bench --device virtual-pixel1                count instructions on a phone without a phone
   tkd-bench devices                                what can be measured on, and what is attached
   tkd-bench doctor                                 is this computer fit to measure on
   tkd-bench engine fetch                           get the engine that phones run
@@ -107,6 +109,8 @@ def _bench(arguments: argparse.Namespace) -> int:
         warmup_ms=arguments.warmup_ms,
         min_timed_ms=arguments.min_timed_ms,
     )
+    if profile.transport == "virtual":
+        return _bench_virtual(profile, arguments)
     if profile.transport != "local":
         raise _no_phone(profile)
     own = arguments.runner == "own"
@@ -119,6 +123,21 @@ def _bench(arguments: argparse.Namespace) -> int:
     session, folder = _measured(arguments, bundles, plan)
     _publish(arguments, session, folder)
     return _exit_code(session)
+
+
+def _bench_virtual(profile: DeviceProfile, arguments: argparse.Namespace) -> int:
+    from android_bench.device import utc_now
+
+    if arguments.runner != "own":
+        raise BenchError(f"{profile.name} counts the instructions of our own runner; leave --runner out")
+
+    def folder() -> Path:
+        return _new_folder(arguments.output, f"{re.sub('[-:]', '', utc_now())}-{arguments.device}")
+
+    def steps(total: int) -> AbstractContextManager[Callable[[], None]]:
+        return _still_progress("counting", total, quiet=arguments.quiet or arguments.verbose)
+
+    return bench_virtual(profile, _bundles(arguments), arguments, folder, steps)
 
 
 def _bundles(arguments: argparse.Namespace) -> list[Bundle]:
@@ -264,7 +283,12 @@ def _no_phone(profile: DeviceProfile) -> DeviceError:
     )
 
 
-_SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"devices": devices, "doctor": doctor, "engine": engine}
+_SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "devices": devices,
+    "doctor": doctor,
+    "engine": engine,
+    "phone": phone,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

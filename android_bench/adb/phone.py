@@ -89,6 +89,10 @@ class Phone(Device):
             raise DeviceError(f"{self.serial} was given no runner")
         return self._runner
 
+    def use_runner(self, command: tuple[str, ...]) -> None:
+        """Says what starts the runner that was put on it."""
+        self._runner = command
+
     def run(self, command: Sequence[str], timeout_s: float) -> CommandResult:
         """Runs a command to its end; it is started once, whatever happens to the connection.
 

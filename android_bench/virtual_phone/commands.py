@@ -368,6 +368,11 @@ async def _cd(call: Call) -> int:
     return 0
 
 
+async def _shift(call: Call) -> int:
+    call.frame.arguments = call.frame.arguments[1:]
+    return 0
+
+
 async def _pwd(call: Call) -> int:
     await call.say(f"{call.frame.folder}\n")
     return 0
@@ -449,6 +454,7 @@ COMMANDS: Mapping[str, CommandFunction] = {
     "settings": _settings,
     "sh": _sh,
     "sha256sum": _hash,
+    "shift": _shift,
     "sleep": _sleep,
     "taskset": _taskset,
     "test": _test,

@@ -19,7 +19,7 @@ from android_bench.errors import MissingToolError
 from android_bench.virtual_phone.twin import Twin
 
 _KEPT = ("data", "sdcard")
-_OURS = ("root", "overlay", "stage", "stage.plugins")
+_CLEARED = ("root", "overlay", "stage.plugins")
 # Of this computer, for the emulator: where its program and libraries may be.
 _EMULATORS_OWN = ("usr", "lib", "lib32", "lib64", "bin")
 _CPU = "sys/devices/system/cpu"
@@ -72,7 +72,7 @@ def lay_out(twin: Twin, place: Path) -> PhoneFolders:
     """
     folders = PhoneFolders(place)
     try:
-        for name in _OURS:
+        for name in _CLEARED:
             _clear(place / name, kept=_KEPT if name == "root" else ())
         for path, text in twin.files.items():
             _write(folders.root / path[1:], text)
@@ -116,15 +116,17 @@ def _block(path: Path) -> None:
 
 
 def _make_stage(folders: PhoneFolders) -> None:
+    """Never cleared: whatever were mounted in it by mistake would be cleared with it."""
     for name in (*_KEPT, "sys", "system", "proc", "plugins", "dev"):
-        (folders.stage / name).mkdir()
+        (folders.stage / name).mkdir(parents=True, exist_ok=True)
     (folders.stage / "dev/null").touch()
     for name in _EMULATORS_OWN:
-        here = Path("/") / name
+        here, there = Path("/") / name, folders.stage / name
         if here.is_symlink():
-            (folders.stage / name).symlink_to(here.readlink())
+            if not there.is_symlink():
+                there.symlink_to(here.readlink())
         elif here.is_dir():
-            (folders.stage / name).mkdir()
+            there.mkdir(exist_ok=True)
 
 
 def _write(path: Path, text: str) -> None:
