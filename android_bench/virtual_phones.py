@@ -28,7 +28,7 @@ from android_bench.virtual_phone.pocket_shell import PocketShell
 from android_bench.virtual_phone.root import lay_out
 from android_bench.virtual_phone.session import PhoneSettings
 from android_bench.virtual_phone.twin import Twin, load_twin, twin_names
-from converters.files import sha256_of, write_text
+from converters.files import write_text
 
 FORMAT = "tkd.virtual_phone/1"
 _STOP_S = 10.0
@@ -141,7 +141,9 @@ def switch_off(name: str, cache: Path) -> VirtualPhone:
     if phone is None:
         raise BenchError(f"{name} is not on; see: tkd-bench phone list")
     if not phone.served:
-        raise BenchError(f"{name} is on for a measurement by process {phone.pid}; wait for its end, or interrupt it there")
+        raise BenchError(
+            f"{name} is on for a measurement by process {phone.pid}; wait for its end, or interrupt it there"
+        )
     try:
         os.kill(phone.pid, signal.SIGTERM)
     except ProcessLookupError:
@@ -151,7 +153,9 @@ def switch_off(name: str, cache: Path) -> VirtualPhone:
     deadline = time.monotonic() + _STOP_S
     while _is_held(_place(cache, name)):
         if time.monotonic() > deadline:
-            raise DeviceError(f"{name} (process {phone.pid}) did not end in {_STOP_S:g} s; end it with: kill -9 {phone.pid}")
+            raise DeviceError(
+                f"{name} (process {phone.pid}) did not end in {_STOP_S:g} s; end it with: kill -9 {phone.pid}"
+            )
         time.sleep(_PAUSE_S)
     return phone
 

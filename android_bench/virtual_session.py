@@ -115,7 +115,9 @@ def count_instructions(phone: Phone, bundle: Bundle, plan: RunPlan, facts: Mappi
     properties = {name: _property(phone, name) for name in ("emulator.version", "emulator.cpu", "counter.sha256")}
     missing = [name for name, value in properties.items() if not value]
     if missing:
-        raise BenchError(f"{phone.serial} does not count instructions (no property tkd.{missing[0]}); it is no virtual phone")
+        raise BenchError(
+            f"{phone.serial} does not count instructions (no property tkd.{missing[0]}); it is no virtual phone"
+        )
     counted, seen = run_instructions(phone, bundle, plan)
     by = CountedBy(
         engine_sha256=str(facts["engine_sha256"]),

@@ -64,9 +64,7 @@ class DeviceProfile:
 
     def __post_init__(self) -> None:
         if self.transport not in ("local", "adb", "virtual"):
-            raise RecordError(
-                f"profile '{self.name}' has transport '{self.transport}'; expected local, adb or virtual"
-            )
+            raise RecordError(f"profile '{self.name}' has transport '{self.transport}'; expected local, adb or virtual")
         if self.transport != "local" and not (self.model and self.device):
             raise RecordError(f"profile '{self.name}' has no model or device: a phone cannot be told by it")
 

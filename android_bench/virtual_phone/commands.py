@@ -49,7 +49,7 @@ async def _printf(call: Call) -> int:
     shown = re.sub(r"\\([nt\\])", lambda match: {"n": "\n", "t": "\t", "\\": "\\"}[match[1]], shown)
     while True:
         await call.say(re.sub(r"%([sd%])", lambda m: "%" if m[1] == "%" else left.pop(0) if left else "", shown))
-        if not left or "%s" not in shown and "%d" not in shown:
+        if not left or ("%s" not in shown and "%d" not in shown):
             return 0
 
 

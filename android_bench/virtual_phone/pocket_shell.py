@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import itertools
+import os
 import posixpath
 import re
 import stat
@@ -320,7 +321,7 @@ class PocketShell(Shell):
             try:
                 if redirect.kind == ">&" and target in "12":
                     sink = streams.out if target == "1" else streams.err
-                    streams = replace(streams, **{"out" if redirect.handle == 1 else "err": sink})
+                    streams = _with_output(streams, redirect.handle, sink)
                 elif redirect.kind == "<" and redirect.handle == 0:
                     streams = replace(
                         streams, read=nothing if path == "/dev/null" else _reading(read_whole(self.files, path))
@@ -329,7 +330,7 @@ class PocketShell(Shell):
                     kept = [read_whole(self.files, path)] if redirect.kind == ">>" and self._exists(path) else []
                     written.append((path, kept))
                     sink = nowhere if path == "/dev/null" else _keeping(kept)
-                    streams = replace(streams, **{"out" if redirect.handle == 1 else "err": sink})
+                    streams = _with_output(streams, redirect.handle, sink)
                     if path != "/dev/null":
                         write_whole(self.files, path, b"".join(kept))
                 else:
@@ -431,6 +432,10 @@ def _escaped(text: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", text)
 
 
+def _with_output(streams: Streams, handle: int, sink: Write) -> Streams:
+    return replace(streams, out=sink) if handle == 1 else replace(streams, err=sink)
+
+
 def _reading(data: bytes) -> Read:
     left = [data] if data else []
 
@@ -449,11 +454,11 @@ def _keeping(kept: list[bytes]) -> Write:
 
 def read_whole(files: PhoneFiles, path: str) -> bytes:
     """What a file of the phone holds; raises OSError."""
-    with open(files.open_for_reading(path), "rb") as stream:
+    with os.fdopen(files.open_for_reading(path), "rb") as stream:
         return stream.read(_MOST_INPUT_BYTES)
 
 
 def write_whole(files: PhoneFiles, path: str, data: bytes) -> None:
     """Makes a file of the phone; raises OSError."""
-    with open(files.open_for_writing(path, 0o660), "wb") as stream:
+    with os.fdopen(files.open_for_writing(path, 0o660), "wb") as stream:
         stream.write(data)

@@ -30,10 +30,10 @@ _TOLD_OF_CPUS = (
     "cpufreq/cpuinfo_min_freq",
     "topology/physical_package_id",
     "topology/core_siblings_list",
-    "topology/core_id",
-    "topology/cluster_id",
+    "topology/cluster_cpus_list",
     "regs/identification/midr_el1",
 )
+_PARTS_OF_CPUS = ("*", "cache/**/*", "cpufreq/**/*", "regs/**/*", "topology/**/*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,16 @@ def _make_overlay(twin: Twin, folders: PhoneFolders) -> None:
         _write(folders.overlay / path[1:], text)
     for name in _KEPT:
         (folders.overlay / name).symlink_to(folders.root / name)
-    for cpu in range(_MOST_CPUS):
-        for name in _TOLD_OF_CPUS:
-            _block(folders.overlay / _CPU / f"cpu{cpu}" / name)
+    told = [f"cpu{cpu}/{name}" for cpu in range(_MOST_CPUS) for name in _TOLD_OF_CPUS]
+    for name in (*told, *_this_computers(twin)):
+        _block(folders.overlay / _CPU / name)
+
+
+def _this_computers(twin: Twin) -> list[str]:
+    """The files that this computer has for CPUs of the same numbers, below the folder of all CPUs."""
+    here = Path("/") / _CPU
+    found = (here.glob(f"cpu{cpu}/{part}") for cpu in range(twin.cpu_count) for part in _PARTS_OF_CPUS)
+    return [str(path.relative_to(here)) for paths in found for path in paths if path.is_file()]
 
 
 def _block(path: Path) -> None:

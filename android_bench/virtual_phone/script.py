@@ -18,7 +18,7 @@ _REDIRECT = re.compile(r"(\d?)(>>|>&|<&|>|<)")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*|[0-9?#$@*])|\{([A-Za-z_]\w*|[0-9?#$@*])\})")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=")
-_RESERVED = frozenset("if then elif else fi for in do done while until { }".split())
+_RESERVED = frozenset(["if", "then", "elif", "else", "fi", "for", "in", "do", "done", "while", "until", "{", "}"])
 
 
 class ScriptError(Exception):
@@ -271,8 +271,8 @@ class _Reader:
                 commands.append(self._command())
             steps.append(Step(connector, tuple(commands), negated))
             token = self.peek()
-            if token == "&&" or token == "||":
-                connector = token
+            if token in ("&&", "||"):
+                connector = "&&" if token == "&&" else "||"
                 self._at += 1
                 self._newlines()
             elif token in (";", "\n"):
