@@ -63,7 +63,5 @@ class Pocket:
 
             return write
 
-        code = await self.shell.run(
-            script, CommandIO(read_stdin=read, write_stdout=into(out), write_stderr=into(err))
-        )
+        code = await self.shell.run(script, CommandIO(read_stdin=read, write_stdout=into(out), write_stderr=into(err)))
         return code, b"".join(out).decode(), b"".join(err).decode()

@@ -189,8 +189,8 @@ def test_devices_lists_what_can_be_measured_on(capsys):
     assert main(["devices"]) == 0
 
     out = capsys.readouterr().out
-    assert "host     this computer    ready" in out
-    assert "pixel1   Google Pixel 1   not attached" in out
+    assert "host           this computer    ready" in out
+    assert "pixel1         Google Pixel 1   not attached" in out
     assert "no adb server at 127.0.0.1:1" in out
 
 
@@ -198,7 +198,13 @@ def test_devices_as_json(capsys):
     assert main(["devices", "--json"]) == 0
 
     record = json.loads(capsys.readouterr().out)
-    assert [item["name"] for item in record["known"]] == ["host", "mi5", "pixel1"]
+    assert [item["name"] for item in record["known"]] == [
+        "host",
+        "mi5",
+        "pixel1",
+        "virtual-mi5",
+        "virtual-pixel1",
+    ]
     assert record["attached"]["phones"] == []
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from android_bench.engine import cache_folder, cached_engines, fetch_engine
 from android_bench.errors import MissingToolError
-from tests.android_bench.pocket_toys import Pocket
 from tests.android_bench.phone_toys import ToyPhone
+from tests.android_bench.pocket_toys import Pocket
 
 
 @pytest.fixture

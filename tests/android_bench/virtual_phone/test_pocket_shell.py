@@ -3,6 +3,7 @@
 import asyncio
 import shlex
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,25 +16,25 @@ from tests.android_bench.pocket_toys import Pocket
 
 LIKE_SH = [
     "echo a  b; echo 'c  d' \"e  f\"",
-    "x=1; y=\"$x 2\"; echo $y; echo \"$y\"",
+    'x=1; y="$x 2"; echo $y; echo "$y"',
     "x='a  b'; for w in $x c; do echo [$w]; done",
     "for w in; do echo never; done; echo $?",
     "true && echo yes || echo no; false && echo yes || echo no",
     "! true; echo $?; ! false; echo $?",
     "if false; then echo 1; elif true; then echo 2; else echo 3; fi",
     "if false; then echo 1; fi; echo $?",
-    "f() { echo $# \"$1\" \"$2\"; }; f a 'b c'; f",
+    'f() { echo $# "$1" "$2"; }; f a \'b c\'; f',
     "f() { for w; do echo [$w]; done; }; f a 'b c' ''",
-    "i=; while [ \"$i\" != xxx ]; do i=${i}x; echo $i; done",
-    "i=; until [ \"$i\" = xx ]; do i=${i}x; done; echo $i",
+    'i=; while [ "$i" != xxx ]; do i=${i}x; echo $i; done',
+    'i=; until [ "$i" = xx ]; do i=${i}x; done; echo $i',
     "sh -c 'echo $0 $1 \"$2\" $#' name one 'two  words'",
     "sh -c 'exit 9'; echo $?; exit 3; echo never",
     "{ echo out; echo err >&2; } 2>/dev/null",
     "echo one | cat; printf 'a\\nb\\nc\\n' | grep -E 'a|c' | wc -l",
     "printf '%s-%s\\n' a b; printf '%d %%\\n' 3",
-    "[ -n \"\" ]; echo $?; [ 3 -lt 10 ] && echo less; [ a = b ] || echo differ; [ ! -e /nowhere ] && echo not",
+    '[ -n "" ]; echo $?; [ 3 -lt 10 ] && echo less; [ a = b ] || echo differ; [ ! -e /nowhere ] && echo not',
     "set_by=1; echo ${set_by}x$set_by",
-    "echo a\\ b \"c\\\"d\" 'e\"f' # a comment",
+    'echo a\\ b "c\\"d" \'e"f\' # a comment',
     "echo one \\\n two",
     "x=5; echo \"$x\"'$x'$x",
     "exec echo replaced; echo never",
@@ -69,11 +70,9 @@ def test_quoted_words_arrive_as_they_were(still_pocket, words):
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.sampled_from("ab'\"\\$(){}|&;<>!*?[] \n#12=-if do"), max_size=40))
-def test_any_text_is_parsed_or_refused_in_words(text):
-    try:
-        parse(text)
-    except ScriptError as error:
-        assert str(error)
+def test_any_text_is_parsed_or_refused(text):
+    with suppress(ScriptError):
+        assert isinstance(parse(text), tuple)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +220,5 @@ def test_a_shell_without_a_command_reads_lines(pocket):
 
 def _listing(folder: Path) -> dict[str, bytes | None]:
     return {
-        str(path): path.read_bytes() if path.is_file() and not path.is_symlink() else None
-        for path in folder.rglob("*")
+        str(path): path.read_bytes() if path.is_file() and not path.is_symlink() else None for path in folder.rglob("*")
     }
