@@ -61,6 +61,8 @@ class Advice:
 
     def sentence(self) -> str:
         """One line for people, ending in the option to type."""
+        if not self.trials:
+            return "nothing is left to keep in float: no operator has int8 data"
         if self.best is None or self.best.latency is None:
             tried = len(self.trials)
             return f"nothing is worth keeping in float: of {tried} trials, none brings {_LEAST_GAIN_DB:.0f} dB"
@@ -160,7 +162,7 @@ def _candidates(model: Model, plan: Plan, layers: Sequence[LayerError]) -> list[
 
 def _cost(latency: Ratio) -> str:
     """What a trial costs, in words; nothing is claimed where the blocks do not agree on a direction."""
-    if latency.low <= 1 <= latency.high:
+    if latency.low <= 1 <= latency.high or str(latency) == "unclear":
         return "no difference in latency seen on this computer"
     return f"{100 * (latency.ratio - 1):+.0f} % latency on this computer"
 

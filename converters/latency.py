@@ -18,6 +18,7 @@ from converters.runners import TfliteModel, TfliteTimer
 
 _BLOCKS = 15
 _BLOCK_S = 0.006
+_AGREEMENT = 1.5  # upper quartile over lower: beyond it, other work on the computer decided
 _OPERATOR_BLOCKS = 3
 _OPERATOR_S = 0.0006
 
@@ -37,6 +38,15 @@ class Ratio:
     low: float
     high: float
     us: float
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether the blocks agree that the file takes longer than the one that it is compared with."""
+        return self.low > 1 and str(self) != "unclear"
+
+    def __str__(self) -> str:
+        """The ratio with two digits, or that the blocks do not agree on one."""
+        return f"{self.ratio:.2f}" if self.high <= _AGREEMENT * self.low else "unclear"
 
 
 def latency_ratios(

@@ -64,11 +64,12 @@ class Mixture:
 
 
 def kept_float(model: Model, patterns: Sequence[str]) -> Mixture:
-    """The operators whose type or first output's name a pattern matches anywhere; they keep float32 weights.
+    """The operators that a pattern matches; they keep float32 weights.
 
     Args:
         model: float32.
-        patterns: regular expressions, tried with `re.search` against `TYPE name`, such as `CONV_2D /neck/Conv`.
+        patterns: regular expressions, tried with `re.search` against `TYPE name`, such as `CONV_2D /neck/Conv`; the
+            name is that of the first output, or of the ONNX node that the operator comes from.
 
     Raises:
         ConversionError: a pattern is no regular expression, or matches nothing.
@@ -80,7 +81,7 @@ def kept_float(model: Model, patterns: Sequence[str]) -> Mixture:
             compiled = re.compile(pattern)
         except re.error as cause:
             raise ConversionError(f"'{pattern}' is no regular expression: {cause}") from cause
-        found = [each for each in model.operators if compiled.search(f"{each.code} {each.outputs[0]}")]
+        found = [each for each in model.operators if any(map(compiled.search, _labels(each)))]
         if not found:
             some = ", ".join(f"'{each.code} {each.outputs[0]}'" for each in model.operators[:4])
             raise ConversionError(
@@ -123,6 +124,11 @@ def choose_mixture(model: Model, start: Mixture, goal_db: float, sqnr_of: Callab
         reason = next((row.reason for row in FAMILIES if row.name == name), _REST_REASON)
         choices.append(Choice(family=name, operators=len(members), reason=reason, sqnr_db=best))
     return Mixture(plan=plan, choices=tuple(choices), uniform_sqnr_db=uniform)
+
+
+def _labels(operator: Operator) -> tuple[str, ...]:
+    """What a pattern is tried against: the tensor's name, and the ONNX node's where it has another."""
+    return tuple(f"{operator.code} {name}" for name in dict.fromkeys((operator.outputs[0], operator.node)) if name)
 
 
 def _forms(operators: Sequence[Operator]) -> dict[str, OperatorForm]:

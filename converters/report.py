@@ -72,7 +72,7 @@ def _files(files: Sequence[TfliteFile], latency: Mapping[str, Ratio]) -> str:
 
 
 def _ratio(latency: Ratio | None) -> str:
-    return "" if latency is None else f"× {latency.ratio:.2f} ({latency.low:.2f} – {latency.high:.2f})"
+    return "" if latency is None else f"× {latency} ({latency.low:.2f} – {latency.high:.2f})"
 
 
 def _parity(parity: ParityReport) -> str:

@@ -21,6 +21,8 @@ from converters.errors import ConversionError
 if TYPE_CHECKING:
     import torch
 
+_FEWEST_INFERENCES = 5
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
@@ -192,10 +194,13 @@ class TfliteTimer:
         self._interpreter.invoke()
 
     def seconds(self, at_least_s: float, clock: Callable[[], float]) -> float:
-        """Median seconds of one inference over as many as `at_least_s` takes, so that an interruption counts once."""
+        """Median seconds of one inference, over as many as `at_least_s` takes and five at least.
+
+        An interruption by other work then counts once, and does not pass for the time of all.
+        """
         start = last = clock()
-        times = []
-        while last - start < at_least_s:
+        times: list[float] = []
+        while last - start < at_least_s or len(times) < _FEWEST_INFERENCES:
             self._interpreter.invoke()
             now = clock()
             times.append(now - last)

@@ -67,6 +67,12 @@ def test_the_named_operators_are_those_that_spoil_the_file_and_keeping_them_help
     assert "+4 % latency on this computer" in advice.sentence()
 
 
+def test_a_file_without_int8_data_is_told_so():
+    builder, layers = built(nn.ReLU())
+    plan = {each.outputs[0]: "float32" for each in builder.equalized.operators}
+    assert "nothing is left to keep in float" in advise(builder, plan, layers, measure=steady).sentence()
+
+
 def test_gains_are_ranked_and_every_one_was_measured():
     builder, layers = built(spoilt())
     advice = advise(builder, {}, layers, measure=steady)

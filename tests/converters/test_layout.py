@@ -11,7 +11,7 @@ from torch import nn
 from converters import parity, quantize
 from converters.errors import ConversionError
 from converters.graph import read_graph
-from converters.lowering import layout, padding
+from converters.lowering import layout, outline, padding
 from converters.lowering.lower import lower
 from converters.to_onnx import to_onnx
 from tests.converters.toys import MAP_2D, TOYS, Toy
@@ -21,7 +21,7 @@ def lowered(module, shape):
     return lower(read_graph(to_onnx(module, torch.zeros(shape))))
 
 
-@pytest.mark.parametrize("module", [layout, padding, parity, quantize])
+@pytest.mark.parametrize("module", [layout, outline, padding, parity, quantize])
 def test_the_examples_in_the_docstrings_hold(module):
     result = doctest.testmod(module)
     assert result.attempted > 0

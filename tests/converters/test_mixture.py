@@ -80,6 +80,13 @@ def test_patterns_are_searched_in_type_and_name():
     assert [1, 3] == [choice.operators for choice in kept.choices]
 
 
+def test_a_pattern_may_name_the_node_that_an_operator_comes_from():
+    model = lowered(nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 3)), (1, 6))
+    first = model.operators[0]
+    assert first.node != first.outputs[0]
+    assert {first.outputs[0]: "float32"} == kept_float(model, [f"^FULLY_CONNECTED {first.node}$"]).plan
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [

@@ -227,7 +227,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     pack, test = export.stages[0].pack.total, export.stages[0].test.total
     metric = SHORT_NAMES[export.stages[0].test.metric]
-    table = Table("stage", "max error", "SQNR dB", "pack %", "test %", "points to torch", "KiB", "time ×")
+    table = Table("stage", "max error", "SQNR dB", "pack %", "test %", "KiB", "time ×")
     stages = {each.stage.rpartition(" ")[2]: each for each in export.conversion.parity.stages}
     sizes = {bundle.precision: bundle.model.stat().st_size / 1024 for bundle in export.bundles}
     for column in table.columns[1:]:
@@ -236,24 +236,27 @@ def _print(export: Export, document: dict[str, Any]) -> None:
         seen = stages.get(stage.name)
         against = ("", "") if seen is None else (f"{seen.max_abs_error:.0e}", f"{seen.sqnr_db:.0f}")
         scores = [f"{100 * each.value:.1f}" for each in (stage.pack, stage.test)]
-        paired = "" if stage.paired is None else paired_words(stage.paired)
         size = f"{sizes[stage.name]:.1f}" if stage.name in sizes else ""
-        latency = export.conversion.latency.get(stage.name)
-        times = "" if latency is None else f"{latency.ratio:.2f}"
-        table.add_row(stage.name, *against, *scores, paired, size, times)
+        times = str(export.conversion.latency.get(stage.name, ""))
+        table.add_row(stage.name, *against, *scores, size, times)
     console.print(table)
-    console.print(
-        f"{metric} on {pack} clips of the evaluation pack and on all {test} of the test split, 95 % by speaker"
-    )
+    console.print(f"{metric} on {pack} clips of the evaluation pack and on all {test} of the test split")
     console.print(
         "error and SQNR: onnx to torch, float32 to onnx, the others to float32; time: to float32, on this computer"
     )
+    for stage in export.stages:
+        if stage.paired is not None and stage.paired.gained + stage.paired.lost:
+            counts = f"{stage.paired.gained} clips gained, {stage.paired.lost} lost"
+            console.print(f"{stage.name} to torch: {paired_words(stage.paired)} points on the test split; {counts}")
     if export.conversion.int8 is not None and export.conversion.mixture is not None:
         shares = export.conversion.int8.shares
         console.print(
             f"int8: {100 * shares.operators:.0f} % of operators, {100 * shares.macs:.0f} % of MACs, "
             f"{100 * shares.weight_bytes:.0f} % of weight bytes; {mixture_sentence(export.conversion.mixture)}"
         )
+    latency = export.conversion.latency.get("int8")
+    if latency is not None and latency.is_slower:
+        console.print(f"int8 takes {latency} times as long as float32 on this computer: measure both with tkd-bench")
     if export.conversion.advice is not None:
         console.print(export.conversion.advice.sentence())
     if document["synthetic"]:

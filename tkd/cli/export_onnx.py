@@ -97,7 +97,7 @@ def _print(conversion: Conversion, written: tuple[Path, ...]) -> None:
             f"{each.sqnr_db:.0f}",
             f"{100 * each.top1_agreement:.1f}",
             f"{len(file.content) / 1024:.1f}",
-            "" if latency is None else f"{latency.ratio:.2f}",
+            "" if latency is None else str(latency),
         )
     console.print(table)
     console.print(f"float32 against ONNX Runtime, the others against float32, over {conversion.parity.inputs}")
