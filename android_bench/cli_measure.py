@@ -293,7 +293,9 @@ def _publish(arguments: argparse.Namespace, session: Session, folder: Path) -> N
 
 
 def _exit_code(session: Session) -> ExitCode:
-    return _worst({item.failure.kind for item in session.measurements if item.failure}, session.interrupted)
+    failures = {item.failure.kind for item in session.measurements if item.failure}
+    worst = _worst(failures, session.interrupted)
+    return ExitCode.NO_ANSWER if worst == ExitCode.GOOD and session.many_rejected else worst
 
 
 def _worst(failures: AbstractSet[str], interrupted: bool) -> ExitCode:

@@ -145,8 +145,9 @@ class _Work:
                 self._attempt(model, partial(self._predictions, model))
         except KeyboardInterrupt:
             interrupted = True
-        with suppress(DeviceError):  # it has gone, and its last state is the one before the last round
-            self._state = self._device.state()
+        if any(found.failure is None or found.failure.kind != "device" for found in self._found):
+            with suppress(DeviceError):  # it has gone, and its last state is the one before the last round
+                self._state = self._device.state()
         return replace(self._snapshot(started, before=before), interrupted=interrupted)
 
     def _snapshot(self, started: str, before: DeviceState) -> Session:

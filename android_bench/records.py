@@ -440,6 +440,11 @@ class Session:
         _require(not double, f"models of one name: {', '.join(double)}; measure them in sessions of their own")
 
     @property
+    def many_rejected(self) -> bool:
+        """Whether over a quarter of the rounds were rejected: what is left stands for a device at its best moments."""
+        return 4 * len(self.rejected) > self.plan.blocks
+
+    @property
     def name(self) -> str:
         """What ran, and what stands between it and a clean result: `pixel1 · native-glibc (free clocks)`."""
         runner = str(self.runner.get("runner", "nothing ran"))
