@@ -16,6 +16,7 @@ from converters.command_line import ExitCode, did_you_mean, parser
 if TYPE_CHECKING:
     from android_bench.adb.choose import Manners, Wish
     from android_bench.adb.phone import Phone
+    from android_bench.attached import Attached
     from android_bench.doctor import Check
     from android_bench.profiles import DeviceProfile
 
@@ -70,7 +71,7 @@ def devices(words: Sequence[str]) -> int:
     arguments = devices_parser().parse_args(words)
     attached = look_around(os.environ)
     profiles = [load_profile(name) for name in profile_names()]
-    rows = _phone_rows(arguments)
+    rows = _phone_rows(arguments, attached)
     if arguments.json:
         known = [{"name": profile.name, "title": profile.title, "transport": profile.transport} for profile in profiles]
         record = {"format": "tkd.devices/1", "known": known, "attached": asdict(attached), "phones": rows}
@@ -150,12 +151,10 @@ def _phone_checks(arguments: argparse.Namespace) -> tuple[list[Check], dict[str,
     return checks, record
 
 
-def _phone_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def _phone_rows(arguments: argparse.Namespace, attached: Attached) -> list[dict[str, Any]]:
     """One row for each phone in reach: who it is, or why that is not known."""
     from android_bench.adb.choose import Wish, find_phone, through_server
-    from android_bench.attached import look_around
 
-    attached = look_around(os.environ)
     kind = manners_of(arguments)
     reach: list[tuple[str, Any]] = [
         (listed.serial, lambda listed=listed: through_server(listed, os.environ, kind)) for listed in attached.phones

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from converters import calibration, pipeline
+from converters import calibration, int8_builder, pipeline
 from converters.parity import sqnr_db
 from converters.runners import Floats, TfliteModel
 from tkd.audio.features import FeatureConfig
@@ -26,14 +26,14 @@ CLIPS = 512
 VARIANTS: dict[str, tuple[dict[str, Any], dict[tuple[Any, str], Any]]] = {
     "as it is": ({}, {}),
     "nearest rounding": ({"rounding": "nearest"}, {}),
-    "not equalized": ({}, {(pipeline, "channel_scales"): lambda *_: {}}),
+    "not equalized": ({}, {(int8_builder, "channel_scales"): lambda *_: {}}),
     "ranges also of what ReLU drops": ({}, {(calibration, "dropped_by_relu"): lambda _: {}}),
     "no margins": ({}, {(calibration, "_margins"): lambda _: {}}),
     "mse": ({"method": "mse"}, {}),
     "none of these": (
         {"rounding": "nearest"},
         {
-            (pipeline, "channel_scales"): lambda *_: {},
+            (int8_builder, "channel_scales"): lambda *_: {},
             (calibration, "dropped_by_relu"): lambda _: {},
             (calibration, "_margins"): lambda _: {},
         },

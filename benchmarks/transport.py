@@ -84,15 +84,18 @@ def table(folder: Path, port: int, stack: ExitStack, arguments: argparse.Namespa
             push_s[name].append(timed(work))
         for name, command in commands.items():
             command_s[name] += [timed(command) for _ in range(arguments.commands)]
+    size_mb = local.stat().st_size / 1e6
+    beside = "adb push" if "adb push" in push_s else "adb-shell"
     rows = [
-        "| transport | push, MB/s (median of rounds) | slowest – fastest | a command, ms (median) |",
-        "|---|---|---|---|",
+        f"| transport | push, MB/s (median) | slowest – fastest | × {beside} in the same round | a command, ms |",
+        "|---|---|---|---|---|",
     ]
     for name, seconds in push_s.items():
-        rates = [local.stat().st_size / 1e6 / second for second in seconds]
+        rates = [size_mb / second for second in seconds]
+        ratio = median(other / own for own, other in zip(seconds, push_s[beside], strict=True))
         shown = {"adb push": "Debian's `adb push`, `adb shell`"}.get(name, name)
         rows.append(
-            f"| {shown} | {median(rates):.0f} | {min(rates):.0f} – {max(rates):.0f} "
+            f"| {shown} | {median(rates):.0f} | {min(rates):.0f} – {max(rates):.0f} | {ratio:.2f} "
             f"| {1e3 * median(command_s[name]):.1f} |"
         )
     rows.append("")

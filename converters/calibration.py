@@ -16,7 +16,7 @@ import numpy as np
 
 from converters.errors import ConversionError
 from converters.lowering.records import Array, Model
-from converters.rounding import Moments, add_moments, can_compensate, columns_of, divide_moments
+from converters.rounding import Moments, add_moments, can_compensate, columns_of, divide_moments, moment_keys
 from converters.runners import TfliteModel
 
 Method = Literal["minmax", "percentile", "mse"]
@@ -42,7 +42,7 @@ class Observed:
     Attributes:
         low: lowest value of each channel (the last axis) by tensor, shape (channels,), as far down as it matters.
         high: highest value, the same.
-        moments: of what weights multiply, by the name of the operator's output; empty where not asked for.
+        moments: of what weights multiply, by `moment_keys`; empty where not asked for.
     """
 
     low: Mapping[str, Array]
@@ -82,6 +82,7 @@ def observe(content: bytes, model: Model, clips: Array, *, with_moments: bool = 
     names = model.activations()
     others = dropped_by_relu(model)
     weighted = [each for each in model.operators if with_moments and can_compensate(each, model)]
+    keys = moment_keys(model)
     chosen = set(np.linspace(0, len(clips) - 1, min(len(clips), _MOMENT_CLIPS)).astype(int).tolist())
     low: dict[str, Array] = {}
     high: dict[str, Array] = {}
@@ -95,7 +96,8 @@ def observe(content: bytes, model: Model, clips: Array, *, with_moments: bool = 
         taken = [index for index in range(_BATCH) if start + index in chosen]
         for operator in weighted if taken else ():
             columns = columns_of(operator, model, tensors[operator.inputs[0]][taken])
-            moments[operator.outputs[0]] = add_moments(moments.get(operator.outputs[0]), columns)
+            key = keys[operator.outputs[0]]
+            moments[key] = add_moments(moments.get(key), columns)
     return Observed(low=low, high=high, moments=moments)
 
 

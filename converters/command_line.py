@@ -58,6 +58,7 @@ EXTRA_OF_MODULE = {
     "ai_edge_litert": "bench",
     "scipy": "bench",
     "adb_shell": "bench",
+    "cryptography": "bench",
     "matplotlib": "report",
     "sklearn": "report",
     "espeakng_loader": "synth",

@@ -15,6 +15,7 @@ that are added or concatenated share their factors.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -102,12 +103,15 @@ def _labels(model: Model) -> dict[str, Array]:
         labels[name] = np.arange(first, first + _channels(model, name))
         first += len(labels[name])
     ties = []
+    uses = Counter(operator.inputs[1] for operator in model.operators if len(operator.inputs) > 1)
     for operator in model.operators:
+        # Weights that several operators share, as the steps of a recurrence do, take up nothing: they stay one tensor.
+        is_shared = len(operator.inputs) > 1 and uses[operator.inputs[1]] > 1
         found = _ties(operator, model)
         ties += found
         bound = {name for tie in found for name in (tie.source, tie.target)}
         for name in (*operator.inputs, *operator.outputs):
-            if name in labels and name not in bound and not _absorbs(operator, model, name):
+            if name in labels and name not in bound and (is_shared or not _absorbs(operator, model, name)):
                 labels[name][:] = _KEPT
     for name in (*model.inputs, *model.outputs):
         labels[name][:] = _KEPT

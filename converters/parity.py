@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from converters.errors import ConversionError, GateFailedError
+from converters.quant_report import Shares
 from converters.runners import Floats
 
 INT8_STAGE = "float32 → int8"
+
+
+def stage_of(precision: str) -> str:
+    """The stage that leads from float32 to another precision.
+
+    >>> stage_of("int8") == INT8_STAGE
+    True
+    """
+    return f"float32 → {precision}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +29,7 @@ class StageComparison:
     """One stage against the one before, over the same inputs.
 
     Attributes:
-        stage: `torch → onnx`, `onnx → float32` or `float32 → int8`.
+        stage: `torch → onnx`, `onnx → float32`, or `float32 →` another precision.
         examples: inputs compared, at least 1.
         max_abs_error: largest difference of any output value, in the outputs' unit.
         relative_error: the same divided by the largest absolute reference value.
@@ -57,14 +69,20 @@ class ParityGates:
     Attributes:
         float_relative_error: upper bound for the float stages. 1e-4 is some hundred times what float32 rounding
             costs, and far below what any wrong padding or axis costs.
-        int8_sqnr_db: lower bound for int8. A sound conversion of a trained convolutional network gives 35 to 42 dB,
-            of an untrained one some 31; a wrong scale or bias leaves less than 15. At 25 dB the error is 6 %.
-        int8_top1_agreement: lower bound for int8, share of inputs; 0 leaves it to the accuracy gate of the export.
+        float16_sqnr_db: lower bound for float16 weights, which cost 50 to 70 dB.
+        int8_sqnr_db: lower bound for int8 and dynamic. A sound conversion of a trained convolutional network gives 35
+            to 42 dB, of an untrained one some 31; a wrong scale or bias leaves less than 15. At 25 dB the error is 6 %.
+        int8_top1_agreement: lower bound for int8 and dynamic, share of inputs; 0 leaves it to the accuracy gate of the
+            export.
+        int8_macs: lower bound for the share of multiply-accumulates of the int8 file whose factors are int8, 0 to 1;
+            of its operators where it has no multiply-accumulates. A file that computes in float is not int8.
     """
 
     float_relative_error: float = 1e-4
+    float16_sqnr_db: float = 40.0
     int8_sqnr_db: float = 25.0
     int8_top1_agreement: float = 0.95
+    int8_macs: float = 0.5
 
 
 def compare(stage: str, reference: Floats, candidate: Floats) -> StageComparison:
@@ -110,40 +128,54 @@ def sqnr_db(reference: Floats, candidate: Floats) -> float:
     return float(10 * np.log10(signal / noise)) if signal else float("-inf")
 
 
-def check_gates(report: ParityReport, gates: ParityGates, *, advice: str = "") -> None:
+def check_gates(
+    report: ParityReport, gates: ParityGates, *, shares: Mapping[str, Shares] = MappingProxyType({}), advice: str = ""
+) -> None:
     """Passes in silence, or names the first stage that breaks its bound.
 
     Args:
         report: of one conversion.
         gates: the bounds.
+        shares: how much of each file is int8, by precision.
         advice: for the int8 stage, what to look at.
 
     Raises:
         GateFailedError: with stage, seen value and bound.
     """
+    if "int8" in shares:
+        seen, of_what = shares["int8"].multiplied
+        if not seen >= gates.int8_macs:
+            raise GateFailedError(
+                stage=INT8_STAGE,
+                measure=f"share of {of_what} that are int8",
+                seen=seen,
+                bound=gates.int8_macs,
+                advice="keep fewer operators in float, or take a smaller share with --min-int8-share",
+            )
     for each in report.stages:
-        if each.stage != INT8_STAGE:
-            if not each.relative_error <= gates.float_relative_error:
-                raise GateFailedError(
-                    stage=each.stage,
-                    measure="largest error relative to the largest output",
-                    seen=each.relative_error,
-                    bound=gates.float_relative_error,
-                    advice="the converted graph computes something else; please report the model",
-                )
-        elif not each.sqnr_db >= gates.int8_sqnr_db:
-            raise GateFailedError(
-                stage=each.stage,
-                measure="SQNR in dB",
-                seen=each.sqnr_db,
-                bound=gates.int8_sqnr_db,
-                advice=advice or "calibrate on real clips of the data set",
-            )
-        elif not each.top1_agreement >= gates.int8_top1_agreement:
-            raise GateFailedError(
-                stage=each.stage,
-                measure="share of inputs with the same winner",
-                seen=each.top1_agreement,
-                bound=gates.int8_top1_agreement,
-                advice=advice or "calibrate on real clips of the data set",
-            )
+        for measure, seen, bound, is_kept, hint in _bounds(each, gates):
+            if not is_kept:
+                chosen = advice if advice and each.stage == INT8_STAGE else hint
+                raise GateFailedError(stage=each.stage, measure=measure, seen=seen, bound=bound, advice=chosen)
+
+
+_Bound = tuple[str, float, float, bool, str]
+
+
+def _bounds(each: StageComparison, gates: ParityGates) -> Iterator[_Bound]:
+    """What was measured, its value, its bound, whether that is kept, and what to do if not."""
+    precision = each.stage.rpartition(" ")[2]
+    if precision in ("onnx", "float32"):
+        seen, bound = each.relative_error, gates.float_relative_error
+        hint = "the converted graph computes something else; please report the model"
+        yield "largest error relative to the largest output", seen, bound, seen <= bound, hint
+        return
+    hints = {
+        "int8": "calibrate on real clips of the data set",
+        "dynamic": "some weights spread too far for int8; take --fp16",
+        "float16": "some weights are too small or too large for float16; take --float32 alone",
+    }
+    bound = gates.float16_sqnr_db if precision == "float16" else gates.int8_sqnr_db
+    yield "SQNR in dB", each.sqnr_db, bound, each.sqnr_db >= bound, hints[precision]
+    seen, bound = each.top1_agreement, gates.int8_top1_agreement
+    yield "share of inputs with the same winner", seen, bound, seen >= bound, hints[precision]

@@ -1,137 +1,46 @@
-"""The whole conversion: a PyTorch module or an ONNX model in, ONNX, float32 and int8 TFLite out, each step proved.
+"""The whole conversion: a PyTorch module or an ONNX model in, ONNX and TFLite files out, each step proved.
 
-module ─to_onnx─► ONNX ─read_graph, lower─► float32 ─calibrate, equalize, quantize, round─► int8
-                    └──────── parity ───────────┴───────────────── parity ─────────────────────┘
+module ─to_onnx─► ONNX ─read_graph, lower─► float32 ─┬─► float16, dynamic (weights in another form)
+                    └──────── parity ───────────┴─┐  └─calibrate, equalize, mix, quantize, round─► int8
+                                                  └──────────────────── parity ───────────────────┘
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
-from converters.bundle import TensorSpec
-from converters.calibration import METHODS, Method, choose_ranges, observe
-from converters.equalize import channel_scales, equalize
+from converters.advice import advise
+from converters.bundle_contents import Precision
 from converters.errors import ConversionError
 from converters.graph import read_graph
+from converters.int8_builder import Int8Builder
+from converters.latency import latency_ratios
 from converters.lowering.lower import lower
 from converters.lowering.operators import version_of
+from converters.lowering.outline import outline
 from converters.lowering.records import Model
 from converters.lowering.writer import write_model
-from converters.parity import INT8_STAGE, ParityGates, ParityReport, check_gates, compare
-from converters.quant_report import QuantReport, report_quantization
-from converters.quantize import quantize
-from converters.rounding import ROUNDINGS, Rounding, round_weights
-from converters.runners import Array, Floats, TfliteModel, run_onnx, run_torch
-from converters.to_onnx import read_model, to_onnx
+from converters.metadata import BUFFER, Card, metadata_buffer, with_files
+from converters.mixture import Mixture, choose_mixture, kept_float
+from converters.onnx_file import read_model
+from converters.parity import ParityReport, check_gates, compare, stage_of
+from converters.quant_report import QuantReport, Shares, report_quantization, shares_of
+from converters.request import Conversion, ConversionRequest, TfliteFile
+from converters.runners import Floats, TfliteModel, run_onnx, run_torch
+from converters.to_onnx import to_onnx
+from converters.weight_forms import WeightForm, change_weights, dynamic_forms, float16_forms
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["Conversion", "ConversionRequest", "TfliteFile", "convert"]
 
 _NOISE_EXAMPLES = 8
 _LAYER_CLIPS = 32
 _NOISE_SEED = 20211027
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ConversionRequest:
-    """What is to be converted, and what it has to stand.
-
-    Attributes:
-        module: a network with one tensor in and one out; or None, and `onnx` is given.
-        onnx: an ONNX model's bytes; or None, and `module` is given.
-        example: float32, shape (1, *axes): the shape that the file will have.
-        calibration: float32, shape (clips, *axes), as the network gets them in use; None for no int8 file.
-        method: how calibration chooses ranges.
-        rounding: how weights become int8: `compensated` makes up for the error of each at the layer's output,
-            `nearest` takes each by itself.
-        check: float32, shape (inputs, *axes), for parity; None takes the first 64 clips of `calibration`,
-            or noise where there is none.
-        gates: bounds of parity; None measures and lets everything pass.
-        input_name: of the model's input; an ONNX model keeps its own.
-        output_name: of the model's output; an ONNX model keeps its own.
-    """
-
-    module: torch.nn.Module | None = None
-    onnx: bytes | None = None
-    example: Array
-    calibration: Array | None = None
-    method: Method = "minmax"
-    rounding: Rounding = "compensated"
-    check: Array | None = None
-    gates: ParityGates | None = field(default_factory=ParityGates)
-    input_name: str = "input"
-    output_name: str = "output"
-
-    def __post_init__(self) -> None:
-        if (self.module is None) == (self.onnx is None):
-            raise ConversionError("give either a module or an ONNX model to convert, not both and not neither")
-        if self.example.ndim < 2 or len(self.example) != 1:
-            raise ConversionError(f"the example has shape {self.example.shape}; expected (1, *axes): one input")
-        if self.method not in METHODS:
-            raise ConversionError(f"no calibration method is called '{self.method}'; known: {', '.join(METHODS)}")
-        if self.rounding not in ROUNDINGS:
-            raise ConversionError(f"no rounding is called '{self.rounding}'; known: {', '.join(ROUNDINGS)}")
-        if not self.input_name or not self.output_name or self.input_name == self.output_name:
-            raise ConversionError(f"input and output are called '{self.input_name}' and '{self.output_name}'")
-        _check_clips("example", self.example, self.example)
-        for name, clips in (("calibration", self.calibration), ("check", self.check)):
-            if clips is not None:
-                _check_clips(name, clips, self.example)
-        if self.calibration is not None and self.calibration.min() == self.calibration.max():
-            raise ConversionError(
-                f"every value of the calibration clips is {self.calibration.min()}: no range can be learnt from them; "
-                "calibrate on real clips of the data set"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TfliteFile:
-    """One TFLite file and what it says of itself.
-
-    Attributes:
-        precision: float32 or int8.
-        content: its bytes.
-        input: name, shape, dtype, scale and zero point.
-        output: the same of the output.
-        operators: how many of each TFLite name.
-        op_versions: the highest operator version that the file asks an engine for, by TFLite name.
-    """
-
-    precision: str
-    content: bytes
-    input: TensorSpec
-    output: TensorSpec
-    operators: Mapping[str, int]
-    op_versions: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Conversion:
-    """The result of one conversion.
-
-    Attributes:
-        onnx: the ONNX model.
-        float32: the float TFLite file.
-        int8: the quantized one; None where no calibration clips were given.
-        parity: every stage against the one before.
-        quantization: what of the int8 file is int8, and what it cost; None without one.
-        seconds: wall time of each step, by name.
-    """
-
-    onnx: bytes
-    float32: TfliteFile
-    int8: TfliteFile | None
-    parity: ParityReport
-    quantization: QuantReport | None
-    seconds: Mapping[str, float]
 
 
 def convert(request: ConversionRequest) -> Conversion:
@@ -145,57 +54,87 @@ def convert(request: ConversionRequest) -> Conversion:
     with clock.step("to_onnx"):
         content = _onnx_of(request)
     with clock.step("lower"):
-        graph = read_graph(read_model(content))
+        graph = read_graph(read_model(content), request.example.shape)
         _check_input(graph.inputs, graph.shapes, request.example.shape)
         model = lower(graph)
-        float32 = _file("float32", model, content)
-    quantized, int8 = None, None
-    if request.calibration is not None:
-        quantized = _quantized(request, model, float32, clock)
+        files: dict[Precision, TfliteFile] = {"float32": _file("float32", model, content, request.card)}
+    for precision in request.wanted:
+        if precision in _FORMS:
+            with clock.step(f"write_{precision}"):
+                files[precision] = _file(
+                    precision, change_weights(model, _FORMS[precision](model)), content, request.card
+                )
+    quantized = None
+    if "int8" in request.wanted:
+        quantized = _quantized(request, model, clock)
         with clock.step("write_int8"):
-            int8 = _file("int8", quantized.int8, content)
+            files["int8"] = _file("int8", quantized.int8, content, request.card)
     inputs, described = _check_inputs(request)
     with clock.step("parity"):
-        parity = _parity(request, content, float32, int8, inputs, described)
-    quantization = None
-    if quantized is not None and int8 is not None and request.calibration is not None:
+        parity = _parity(request, content, files, inputs, described)
+    quantization, advice = None, None
+    if quantized is not None:
         with clock.step("layers"):
-            quantization = report_quantization(
-                quantized.int8,
-                write_model(quantized.equalized, description="equalized"),
-                int8.content,
-                inputs[:_LAYER_CLIPS],
-                method=request.method,
-                rounding=request.rounding,
-                calibration_clips=len(request.calibration),
-            )
+            quantization = _layers(request, quantized, inputs)
     if request.gates is not None:
-        check_gates(parity, request.gates, advice=_advice(quantization))
+        shares: dict[str, Shares] = {precision: file.shares for precision, file in files.items()}
+        check_gates(parity, request.gates, shares=shares, advice=_advice(quantization))
+    if quantized is not None and quantization is not None and request.advises:
+        with clock.step("advice"):
+            advice = advise(quantized.builder, quantized.mixture.plan, quantization.layers)
+    with clock.step("latency"):
+        contents: dict[str, bytes] = {precision: file.content for precision, file in files.items()}
+        latency = latency_ratios(contents, inputs[:1]) if len(files) > 1 else {}
     return Conversion(
-        onnx=content, float32=float32, int8=int8, parity=parity, quantization=quantization, seconds=clock.seconds
+        onnx=content,
+        files=files,
+        parity=parity,
+        quantization=quantization,
+        mixture=None if quantized is None else quantized.mixture,
+        advice=advice,
+        latency=latency,
+        seconds=clock.seconds,
     )
+
+
+_FORMS: Mapping[Precision, Callable[[Model], dict[str, WeightForm]]] = {
+    "float16": float16_forms,
+    "dynamic": dynamic_forms,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Quantized:
-    """The int8 model, and the float32 model whose tensors it rounds."""
+    """The int8 model, what built it, and which operators it leaves out."""
 
-    equalized: Model
+    builder: Int8Builder
     int8: Model
+    mixture: Mixture
 
 
-def _quantized(request: ConversionRequest, model: Model, float32: TfliteFile, clock: _Clock) -> _Quantized:
+def _quantized(request: ConversionRequest, model: Model, clock: _Clock) -> _Quantized:
     assert request.calibration is not None
     clips = request.calibration.astype(np.float32)
+    kept = kept_float(model, request.keep_float)
     with clock.step("calibrate"):
-        observed = observe(float32.content, model, clips, with_moments=request.rounding == "compensated")
-        scales = channel_scales(model, observed.sizes())
-        equalized, observed = equalize(model, scales), observed.divided(model, scales)
-        content = partial(write_model, equalized, description="equalized")
-        ranges = choose_ranges(observed, equalized, request.method, content, clips)
+        builder = Int8Builder(model, clips, request.method, request.rounding)
+    with clock.step("mix"):
+        mixture = choose_mixture(builder.equalized, kept, request.goal, builder.sqnr_of)
     with clock.step("quantize"):
-        int8 = round_weights(quantize(equalized, ranges), equalized, observed.moments)
-    return _Quantized(equalized=equalized, int8=int8)
+        return _Quantized(builder=builder, int8=builder.build(mixture.plan), mixture=mixture)
+
+
+def _layers(request: ConversionRequest, quantized: _Quantized, inputs: Floats) -> QuantReport:
+    assert request.calibration is not None
+    return report_quantization(
+        quantized.int8,
+        write_model(quantized.builder.equalized, description="equalized"),
+        write_model(quantized.int8, description="flat"),
+        inputs[:_LAYER_CLIPS],
+        method=request.method,
+        rounding=request.rounding,
+        calibration_clips=len(request.calibration),
+    )
 
 
 def _onnx_of(request: ConversionRequest) -> bytes:
@@ -210,39 +149,47 @@ def _onnx_of(request: ConversionRequest) -> bytes:
     return written
 
 
-def _file(precision: str, model: Model, onnx: bytes) -> TfliteFile:
+def _file(precision: Precision, model: Model, onnx: bytes, card: Card | None) -> TfliteFile:
     source = hashlib.sha256(onnx).hexdigest()[:16]
-    content = write_model(model, description=f"{precision}, lowered by tkd's converters from ONNX sha256 {source}")
+    description = f"{precision}, lowered by tkd's converters from ONNX sha256 {source}"
+    stored = outline(model)
+    if card is None:
+        content = write_model(stored, description=description)
+    else:
+        buffer = metadata_buffer(card, input_name=model.inputs[0], output_name=model.outputs[0])
+        content = with_files(write_model(stored, description=description, metadata={BUFFER: buffer}), card)
     loaded = TfliteModel(content)
     versions: dict[str, int] = {}
-    for operator in model.operators:
-        versions[operator.code] = max(versions.get(operator.code, 1), version_of(operator, model))
+    for part in stored.parts():
+        for operator in part.operators:
+            versions[operator.code] = max(versions.get(operator.code, 1), version_of(operator, part))
     return TfliteFile(
         precision=precision,
         content=content,
         input=loaded.input,
         output=loaded.output,
-        operators=model.counts(),
+        operators=stored.counts(),
         op_versions=dict(sorted(versions.items())),
+        shares=shares_of(model),
     )
 
 
 def _parity(
     request: ConversionRequest,
     onnx: bytes,
-    float32: TfliteFile,
-    int8: TfliteFile | None,
+    files: Mapping[Precision, TfliteFile],
     inputs: Floats,
     described: str,
 ) -> ParityReport:
     from_onnx = run_onnx(onnx, inputs)
-    from_float = TfliteModel(float32.content).run(inputs)
+    from_float = TfliteModel(files["float32"].content).run(inputs)
     stages = []
     if request.module is not None:
         stages.append(compare("torch → onnx", run_torch(request.module, inputs), from_onnx))
     stages.append(compare("onnx → float32", from_onnx, from_float))
-    if int8 is not None:
-        stages.append(compare(INT8_STAGE, from_float, TfliteModel(int8.content).run(inputs)))
+    for precision, file in files.items():
+        if precision != "float32":
+            stages.append(compare(stage_of(precision), from_float, TfliteModel(file.content).run(inputs)))
     return ParityReport(stages=tuple(stages), inputs=described)
 
 
@@ -256,20 +203,6 @@ def _check_inputs(request: ConversionRequest) -> tuple[Floats, str]:
     noise = np.random.default_rng(_NOISE_SEED).standard_normal((_NOISE_EXAMPLES, *request.example.shape[1:]))
     inputs = np.concatenate([request.example, noise]).astype(np.float32)
     return inputs, f"the example and {_NOISE_EXAMPLES} inputs of noise"
-
-
-def _check_clips(name: str, clips: Array, example: Array) -> None:
-    if clips.dtype.kind != "f":
-        raise ConversionError(f"{name} has dtype {clips.dtype}; expected floating-point features")
-    if clips.shape[1:] != example.shape[1:]:
-        raise ConversionError(
-            f"{name} has shape {clips.shape}; expected (clips, {', '.join(map(str, example.shape[1:]))})"
-        )
-    if len(clips) == 0:
-        raise ConversionError(f"{name} is empty; give at least one clip (128 or more for calibration)")
-    if not np.isfinite(clips).all():
-        broken = int(np.flatnonzero(~np.isfinite(clips).reshape(len(clips), -1).all(axis=1))[0])
-        raise ConversionError(f"{name} clip {broken} has a value that is NaN or infinite; leave it out")
 
 
 def _check_input(names: tuple[str, ...], shapes: Mapping[str, tuple[int, ...]], example: tuple[int, ...]) -> None:

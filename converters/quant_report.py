@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.calibration import Method, dropped_by_relu
-from converters.lowering.records import Array, Model, Operator
+from converters.latency import operator_times_us
+from converters.lowering.records import Array, Model, Operator, Tensor
 from converters.rounding import Rounding
 from converters.runners import TfliteModel
 
@@ -21,11 +22,13 @@ class LayerError:
         tensor: its name, the same in both models.
         operator: TFLite's name of the operator that makes it.
         sqnr_db: against the float32 model; infinite where nothing differs.
+        alone_us: what the operator costs when it is alone in a file on this computer, in microseconds.
     """
 
     tensor: str
     operator: str
     sqnr_db: float
+    alone_us: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,8 @@ class OperatorCount:
 
     Attributes:
         operator: TFLite's name.
-        precision: int8 or float32.
+        precision: of its arithmetic: int8; dynamic (int8 weights, the input quantized at each inference); stored (int8
+            weights, unpacked to float32); float16 (weights of that size, unpacked); float32; or unpacking itself.
         count: at least 1.
         macs: multiply-accumulates of all of them for one input.
     """
@@ -46,14 +50,35 @@ class OperatorCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How much of a model is int8.
+
+    Attributes:
+        operators: share of operators that read or write int8 data, 0 to 1; unpacking weights is no operator here, it
+            is done once when the file is loaded.
+        macs: share of multiply-accumulates whose factors are int8, 0 to 1: those of int8 and dynamic operators.
+        weight_bytes: share of the bytes of weights (not biases) that are stored as int8, 0 to 1.
+        has_macs: whether the model multiplies weights at all.
+    """
+
+    operators: float
+    macs: float
+    weight_bytes: float
+    has_macs: bool = True
+
+    @property
+    def multiplied(self) -> tuple[float, str]:
+        """The share that decides whether a file deserves to be called int8, and of what."""
+        return (self.macs, "multiply-accumulates") if self.has_macs else (self.operators, "operators")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuantReport:
-    """What of a model is int8.
+    """What of a model is int8, and what that cost.
 
     Attributes:
         operators: by kind and precision.
-        int8_operators: share of operators, 0 to 1.
-        int8_macs: share of multiply-accumulates, 0 to 1.
-        int8_weight_bytes: share of the bytes of weights (not biases) that are int8, 0 to 1.
+        shares: how much is int8.
         layers: every computed tensor, the worst first.
         method: how ranges were chosen.
         rounding: how weights were rounded.
@@ -61,9 +86,7 @@ class QuantReport:
     """
 
     operators: tuple[OperatorCount, ...]
-    int8_operators: float
-    int8_macs: float
-    int8_weight_bytes: float
+    shares: Shares
     layers: tuple[LayerError, ...]
     method: Method
     rounding: Rounding
@@ -80,17 +103,51 @@ def macs_of(operator: Operator, model: Model) -> int:
     return int(np.prod(output) * np.prod(taps))
 
 
+def precision_of(operator: Operator, model: Model) -> str:
+    """What an operator computes in; see `OperatorCount.precision`."""
+    tensors = [model.tensors[name] for name in (*operator.inputs[:1], *operator.outputs)]
+    if operator.code == "DEQUANTIZE" and tensors[0].data is not None:
+        return "unpacking"
+    if any(tensor.dtype == "int8" for tensor in tensors):
+        return "int8"
+    if macs_of(operator, model):
+        if model.tensors[operator.inputs[1]].dtype == "int8":
+            return "dynamic"
+        packed = _packed_weights(operator, model).dtype
+        return "stored" if packed == "int8" else packed
+    return "float32"
+
+
+def shares_of(model: Model) -> Shares:
+    """How much of a model is int8."""
+    rows = [row for row in count_operators(model) if row.precision != "unpacking"]
+    macs = sum(row.macs for row in rows)
+    multiplied = sum(row.macs for row in rows if row.precision in ("int8", "dynamic"))
+    weights = {
+        tensor.name: tensor
+        for tensor in (_packed_weights(each, model) for each in model.operators if macs_of(each, model))
+    }.values()
+    weight_bytes = sum(tensor.content.nbytes for tensor in weights)
+    int8_bytes = sum(tensor.content.nbytes for tensor in weights if tensor.dtype == "int8")
+    return Shares(
+        operators=sum(row.count for row in rows if row.precision == "int8") / sum(row.count for row in rows),
+        macs=multiplied / macs if macs else 0.0,
+        weight_bytes=int8_bytes / weight_bytes if weight_bytes else 0.0,
+        has_macs=macs > 0,
+    )
+
+
 def count_operators(model: Model) -> tuple[OperatorCount, ...]:
     """The operators of a model by kind and precision, those with the most work first."""
     counts: Counter[tuple[str, str]] = Counter()
     macs: Counter[tuple[str, str]] = Counter()
     for operator in model.operators:
-        key = (operator.code, model.tensors[operator.outputs[0]].dtype)
+        key = (operator.code, precision_of(operator, model))
         counts[key] += 1
         macs[key] += macs_of(operator, model)
     rows = [
-        OperatorCount(operator=code, precision=dtype, count=count, macs=macs[code, dtype])
-        for (code, dtype), count in counts.items()
+        OperatorCount(operator=code, precision=precision, count=count, macs=macs[code, precision])
+        for (code, precision), count in counts.items()
     ]
     return tuple(sorted(rows, key=lambda row: (-row.macs, -row.count, row.operator)))
 
@@ -116,16 +173,9 @@ def report_quantization(
         rounding: how weights were rounded.
         calibration_clips: how many clips the calibration saw.
     """
-    rows = count_operators(model)
-    total = sum(row.macs for row in rows)
-    weights = [model.tensors[operator.inputs[1]] for operator in model.operators if macs_of(operator, model)]
-    weight_bytes = sum(tensor.content.nbytes for tensor in weights)
-    int8_bytes = sum(tensor.content.nbytes for tensor in weights if tensor.dtype == "int8")
     return QuantReport(
-        operators=rows,
-        int8_operators=sum(row.count for row in rows if row.precision == "int8") / sum(row.count for row in rows),
-        int8_macs=sum(row.macs for row in rows if row.precision == "int8") / total if total else 0.0,
-        int8_weight_bytes=int8_bytes / weight_bytes if weight_bytes else 0.0,
+        operators=count_operators(model),
+        shares=shares_of(model),
         layers=_layer_errors(model, float_file, int8_file, clips),
         method=method,
         rounding=rounding,
@@ -135,8 +185,9 @@ def report_quantization(
 
 def _layer_errors(model: Model, float_file: bytes, int8_file: bytes, clips: Array) -> tuple[LayerError, ...]:
     reference, candidate = TfliteModel(float_file, keeps_all=True), TfliteModel(int8_file, keeps_all=True)
-    # A tensor made by QUANTIZE is the int8 model's own.
-    makers = {operator.outputs[0]: operator.code for operator in model.operators if operator.code != "QUANTIZE"}
+    # What a bridge makes is the int8 model's own.
+    bridges = ("QUANTIZE", "DEQUANTIZE")
+    makers = {operator.outputs[0]: operator.code for operator in model.operators if operator.code not in bridges}
     # What a sum's ReLU drops is no error.
     others = dropped_by_relu(model)
     signal: Counter[str] = Counter()
@@ -150,10 +201,25 @@ def _layer_errors(model: Model, float_file: bytes, int8_file: bytes, clips: Arra
                 wide, narrow = np.maximum(wide, least), np.maximum(narrow, least)
             signal[name] += float(np.sum(wide**2))  # type: ignore[assignment]
             noise[name] += float(np.sum((narrow - wide) ** 2))  # type: ignore[assignment]
+    times = operator_times_us(model)
     errors = [
-        LayerError(tensor=name, operator=makers[name], sqnr_db=_decibels(signal[name], noise[name])) for name in makers
+        LayerError(
+            tensor=name,
+            operator=makers[name],
+            sqnr_db=_decibels(signal[name], noise[name]),
+            alone_us=times[name],
+        )
+        for name in makers
     ]
     return tuple(sorted(errors, key=lambda error: error.sqnr_db))
+
+
+def _packed_weights(operator: Operator, model: Model) -> Tensor:
+    """The weights of an operator as the file stores them."""
+    weights = model.tensors[operator.inputs[1]]
+    if weights.data is not None:
+        return weights
+    return model.tensors[next(each.inputs[0] for each in model.operators if each.outputs[0] == weights.name)]
 
 
 def _decibels(signal: float, noise: float) -> float:

@@ -1,24 +1,28 @@
-"""Post-training int8: a float32 `Model` and the ranges of its activations become an int8 `Model`.
+"""Post-training int8: a float32 `Model` and the ranges of its activations become an int8 `Model`, or one in parts.
 
     weights       symmetric int8, −127 … 127, one scale for each output channel (one for a matrix)
     bias          int32 at scale input · weight
     activations   asymmetric int8, −128 … 127, zero exactly representable
-    in and out    int8
+    in and out    int8, where the operators beside them are
 
-Between `converters.calibration`, which measures the ranges, and `converters.lowering.writer`.
+Between `converters.calibration`, which measures the ranges, and `converters.lowering.writer`;
+operators that stay float are bridged by `converters.islands`.
 Source of the rules: "TensorFlow Lite 8-bit quantization specification",
 https://ai.google.dev/edge/litert/models/quantization_spec.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from converters.calibration import Range
 from converters.errors import ConversionError
+from converters.islands import Bridged, bridge, free_inputs
 from converters.lowering.operators import OPERATORS, Int8Rule
 from converters.lowering.records import Array, Model, Operator, Quantization, Tensor
 
@@ -32,12 +36,13 @@ _FIXED = {
 }
 
 
-def quantize(model: Model, ranges: Mapping[str, Range]) -> Model:
+def quantize(model: Model, ranges: Mapping[str, Range], keep_float: Collection[str] = ()) -> Model:
     """The int8 form of a float32 model.
 
     Args:
         model: float32 throughout, as the lowering gives it.
         ranges: (lowest, highest) of every activation.
+        keep_float: operators that stay float, by the name of their first output.
 
     Raises:
         ConversionError: an activation has no range.
@@ -45,19 +50,20 @@ def quantize(model: Model, ranges: Mapping[str, Range]) -> Model:
     missing = [name for name in model.activations() if name not in ranges]
     if missing:
         raise ConversionError(f"no calibration range for {', '.join(missing)}")
-    model, ranges = _with_rescaling(model, ranges)
-    activations = _activation_scales(model, ranges)
-    tensors = dict(model.tensors)
-    for name, quantization in activations.items():
+    bridged = _with_rescaling(bridge(model, ranges, keep_float))
+    tensors = dict(bridged.model.tensors)
+    for name, quantization in _activation_scales(bridged).items():
         tensors[name] = _quantized(tensors[name], quantization)
     operators = []
-    for operator in model.operators:
-        if OPERATORS[operator.code].rule is Int8Rule.WEIGHTS:
-            operator = _quantize_weights(model, operator, tensors)
+    uses = Counter(operator.inputs[1] for operator in model.operators if len(operator.inputs) > 1)
+    for operator in bridged.model.operators:
+        if _is_int8(bridged, operator) and OPERATORS[operator.code].rule is Int8Rule.WEIGHTS:
+            is_shared = uses[operator.inputs[1]] > 1
+            operator = _quantize_weights(bridged.model, operator, tensors, is_shared=is_shared)
         operators.append(operator)
     used = {name for operator in operators for name in (*operator.inputs, *operator.outputs)} | set(model.inputs)
     kept = {name: tensor for name, tensor in tensors.items() if name in used}
-    return replace(model, tensors=kept, operators=tuple(operators))
+    return replace(bridged.model, tensors=kept, operators=tuple(operators))
 
 
 def activation_quantization(low: float, high: float) -> Quantization:
@@ -89,10 +95,11 @@ def weight_quantization(weights: Array, axis: int | None, bias: Array, input_sca
     return Quantization(scales=scales.astype(np.float32), zero_points=zeros, axis=axis or 0)
 
 
-def _quantize_weights(model: Model, operator: Operator, tensors: dict[str, Tensor]) -> Operator:
+def _quantize_weights(model: Model, operator: Operator, tensors: dict[str, Tensor], *, is_shared: bool) -> Operator:
     """The operator with int8 weights and int32 bias, added to `tensors` under names of their own.
 
-    The same bias may serve operators whose scales differ, so each operator gets its copy.
+    The same bias may serve operators whose scales differ, so each operator gets its copy. Weights that several
+    operators share stay one tensor, as the steps of a recurrence have them.
     """
     data, weights, bias = operator.inputs
     source = tensors[data].quantization
@@ -105,6 +112,8 @@ def _quantize_weights(model: Model, operator: Operator, tensors: dict[str, Tenso
         scales=scales.scales * np.float32(input_scale), zero_points=np.zeros(len(scales.scales), np.int64)
     )
     names = (f"{operator.outputs[0]}/weights_int8", f"{operator.outputs[0]}/bias_int32")
+    if is_shared:
+        names = (f"{weights}/int8_{_fingerprint(scales.scales)}", names[1])
     stored = np.clip(scales.quantize(kernel.content), -_WEIGHT_LIMIT, _WEIGHT_LIMIT)
     tensors[names[0]] = Tensor(name=names[0], shape=kernel.shape, dtype="int8", data=stored, quantization=scales)
     stored = bias_scales.quantize(offset.content, bits=32)
@@ -112,58 +121,69 @@ def _quantize_weights(model: Model, operator: Operator, tensors: dict[str, Tenso
     return replace(operator, inputs=(data, *names))
 
 
-def _activation_scales(model: Model, ranges: Mapping[str, Range]) -> dict[str, Quantization]:
-    """The quantization of every float tensor but weights and biases.
+def _fingerprint(scales: Array) -> str:
+    return hashlib.sha256(scales.tobytes()).hexdigest()[:8]
+
+
+def _is_int8(bridged: Bridged, operator: Operator) -> bool:
+    """Whether an operator is on the int8 side; a QUANTIZE is, a DEQUANTIZE is not."""
+    return operator.outputs[0] in bridged.stored
+
+
+def _activation_scales(bridged: Bridged) -> dict[str, Quantization]:
+    """The quantization of every tensor on the int8 side but weights and biases.
 
     Tensors that an operator wants at one scale form a group, which takes the union of its ranges;
     a group with a tensor whose scale is fixed takes that.
     """
     groups = _Groups()
     fixed: dict[str, Quantization] = {}
-    for operator in model.operators:
+    for name in bridged.stored:
+        groups.join(name, name)
+    for operator in bridged.model.operators:
+        if not _is_int8(bridged, operator):
+            continue
         rule = OPERATORS[operator.code].rule
-        members = [*_free_inputs(model, operator), *operator.outputs]
-        for name in members:
-            groups.join(name, members[0] if rule is Int8Rule.SAME_SCALE else name)
+        if rule is Int8Rule.SAME_SCALE:
+            members = [*free_inputs(bridged.model, operator), *operator.outputs]
+            for name in members:
+                groups.join(name, members[0])
         if rule in _FIXED:
             fixed[operator.outputs[0]] = _FIXED[rule]
     scales: dict[str, Quantization] = {}
     for members in groups.all():
         given = [fixed[name] for name in members if name in fixed]
-        spans = [_range_of(model, name, ranges) for name in members]
+        spans = [_range_of(bridged.model, name, bridged.ranges) for name in members]
         union = activation_quantization(min(low for low, _ in spans), max(high for _, high in spans))
         scales.update(dict.fromkeys(members, given[0] if given else union))
     return scales
 
 
-def _free_inputs(model: Model, operator: Operator) -> list[str]:
-    """The float inputs of an operator that are no weights."""
-    count = 1 if OPERATORS[operator.code].rule is Int8Rule.WEIGHTS else len(operator.inputs)
-    return [name for name in operator.inputs[:count] if model.tensors[name].dtype == "float32"]
-
-
-def _with_rescaling(model: Model, ranges: Mapping[str, Range]) -> tuple[Model, dict[str, Range]]:
+def _with_rescaling(bridged: Bridged) -> Bridged:
     """The model with a QUANTIZE wherever a tensor of fixed scale is joined with others at one scale.
 
     LOGISTIC ─► RESHAPE ─► CONCATENATION        LOGISTIC ─► RESHAPE ─► QUANTIZE ─► CONCATENATION
     """
     fixed: set[str] = set()
-    tensors, spans = dict(model.tensors), dict(ranges)
+    model, stored = bridged.model, set(bridged.stored)
+    tensors, spans = dict(model.tensors), dict(bridged.ranges)
     operators: list[Operator] = []
     for operator in model.operators:
-        rule = OPERATORS[operator.code].rule
+        rule = OPERATORS[operator.code].rule if _is_int8(bridged, operator) else Int8Rule.FREE
         inputs = list(operator.inputs)
-        joined = _free_inputs(model, operator) if rule is Int8Rule.SAME_SCALE else []
+        joined = free_inputs(model, operator) if rule is Int8Rule.SAME_SCALE else []
         if rule in _FIXED or (len(joined) == 1 and joined[0] in fixed):
-            fixed.add(operator.outputs[0])
+            fixed.update(operator.outputs)
         for place, name in enumerate(inputs):
             if len(joined) > 1 and name in fixed:
                 rescaled = f"{name}/rescaled_{len(operators)}"
                 tensors[rescaled], spans[rescaled] = replace(tensors[name], name=rescaled), spans[name]
+                stored.add(rescaled)
                 operators.append(Operator(code="QUANTIZE", inputs=(name,), outputs=(rescaled,)))
                 inputs[place] = rescaled
         operators.append(replace(operator, inputs=tuple(inputs)))
-    return replace(model, tensors=tensors, operators=tuple(operators)), spans
+    model = replace(model, tensors=tensors, operators=tuple(operators))
+    return Bridged(model=model, stored=frozenset(stored), ranges=spans)
 
 
 def _range_of(model: Model, name: str, ranges: Mapping[str, Range]) -> Range:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from converters.advice import Advice
+from converters.latency import Ratio
+from converters.mixture import Mixture
 from converters.parity import ParityReport
-from converters.pipeline import Conversion, TfliteFile
-from converters.quant_report import QuantReport
+from converters.quant_report import QuantReport, Shares
+from converters.request import Conversion, TfliteFile
 
 FEW_CLIPS = 100
 _LAYERS_SHOWN = 10
@@ -22,10 +26,11 @@ def render_report(conversion: Conversion, *, title: str) -> str:
         conversion: of `converters.pipeline.convert`.
         title: the first heading, for example the student's name.
     """
-    files = [file for file in (conversion.float32, conversion.int8) if file is not None]
-    parts = [f"# {title}", _files(files), _parity(conversion.parity)]
-    if conversion.quantization is not None:
-        parts.append(_quantization(conversion.quantization))
+    parts = [f"# {title}", _files(list(conversion.files.values()), conversion.latency), _parity(conversion.parity)]
+    if conversion.quantization is not None and conversion.mixture is not None:
+        parts.append(_quantization(conversion.quantization, conversion.mixture))
+    if conversion.advice is not None:
+        parts.append(_advice(conversion.advice))
     seconds = [(name, f"{value:.3f}") for name, value in conversion.seconds.items()]
     parts.append("## Time\n\n" + _table(("step", "seconds"), seconds))
     return "\n\n".join(parts) + "\n"
@@ -35,11 +40,13 @@ def report_document(conversion: Conversion) -> dict[str, Any]:
     """The same facts as JSON values; what is infinite or undefined is None."""
     document: dict[str, Any] = {
         "format": "tkd.conversion/1",
-        "onnx": {"bytes": len(conversion.onnx)},
-        "float32": _file_document(conversion.float32),
-        "int8": None if conversion.int8 is None else _file_document(conversion.int8),
+        "onnx": {"bytes": len(conversion.onnx), "sha256": hashlib.sha256(conversion.onnx).hexdigest()},
+        "files": {precision: _file_document(file) for precision, file in conversion.files.items()},
         "parity": asdict(conversion.parity),
+        "advice": None if conversion.advice is None else asdict(conversion.advice),
+        "latency_to_float32_on_this_computer": {name: asdict(ratio) for name, ratio in conversion.latency.items()},
         "quantization": None if conversion.quantization is None else asdict(conversion.quantization),
+        "mixture": None if conversion.mixture is None else mixture_document(conversion.mixture),
         "seconds": dict(conversion.seconds),
     }
     plain = _plain(document)
@@ -47,7 +54,7 @@ def report_document(conversion: Conversion) -> dict[str, Any]:
     return plain
 
 
-def _files(files: Sequence[TfliteFile]) -> str:
+def _files(files: Sequence[TfliteFile], latency: Mapping[str, Ratio]) -> str:
     rows = [
         (
             file.precision,
@@ -56,10 +63,16 @@ def _files(files: Sequence[TfliteFile]) -> str:
             f"{file.input.name} {list(file.input.shape)} {file.input.dtype}",
             f"{file.output.name} {list(file.output.shape)} {file.output.dtype}",
             " ".join(f"{code}×{count}" for code, count in file.operators.items()),
+            _ratio(latency.get(file.precision)),
         )
         for file in files
     ]
-    return "## Files\n\n" + _table(("precision", "bytes", "operators", "input", "output", "of which"), rows)
+    header = ("precision", "bytes", "operators", "input", "output", "of which", "latency to float32")
+    return "## Files\n\nLatency on this computer, one thread, in turns with float32.\n\n" + _table(header, rows)
+
+
+def _ratio(latency: Ratio | None) -> str:
+    return "" if latency is None else f"× {latency} ({latency.low:.2f} – {latency.high:.2f})"
 
 
 def _parity(parity: ParityReport) -> str:
@@ -78,23 +91,67 @@ def _parity(parity: ParityReport) -> str:
     return f"## Parity\n\nOver {parity.inputs}.\n\n" + _table(header, rows)
 
 
-def _quantization(report: QuantReport) -> str:
+def mixture_document(mixture: Mixture) -> dict[str, Any]:
+    """What is not int8 and why, as JSON values."""
+    return {
+        "not_int8": dict(mixture.plan),
+        "choices": [asdict(choice) for choice in mixture.choices],
+        "uniform_sqnr_db": mixture.uniform_sqnr_db,
+    }
+
+
+def mixture_sentence(mixture: Mixture) -> str:
+    """What is not int8 and why, in one line."""
+    if not mixture.choices:
+        return "every operator is int8"
+    return "in float: " + "; ".join(
+        f"{each.family} ({each.operators} operators: {each.reason}"
+        + ("" if each.sqnr_db is None else f"; the file then has {each.sqnr_db:.0f} dB")
+        + ")"
+        for each in mixture.choices
+    )
+
+
+def _quantization(report: QuantReport, mixture: Mixture) -> str:
     shares = (
-        f"{report.int8_operators:.0%} of the operators, {report.int8_macs:.0%} of the multiply-accumulates and "
-        f"{report.int8_weight_bytes:.0%} of the weight bytes are int8.\n"
+        f"{report.shares.operators:.0%} of the operators, {report.shares.macs:.0%} of the multiply-accumulates and "
+        f"{report.shares.weight_bytes:.0%} of the weight bytes are int8.\n"
+        f"In the int8 file, {mixture_sentence(mixture)}.\n"
         f"Calibrated on {report.calibration_clips} clips, ranges by {report.method}, weights rounded {report.rounding}."
     )
     if report.calibration_clips < FEW_CLIPS:
         shares += f"\nThat is few: {FEW_CLIPS} clips or more give steadier ranges."
     kinds = [(row.operator, row.precision, str(row.count), f"{row.macs:,}") for row in report.operators]
-    layers = [(each.tensor, each.operator, _decibels(each.sqnr_db)) for each in report.layers[:_LAYERS_SHOWN]]
+    layers = [
+        (each.tensor, each.operator, _decibels(each.sqnr_db), f"{each.alone_us:.1f}")
+        for each in report.layers[:_LAYERS_SHOWN]
+    ]
     return "\n\n".join(
         (
             "## int8",
             shares,
             _table(("operator", "precision", "count", "MACs"), kinds),
             "The layers that lose most, each with everything before it in int8 too:",
-            _table(("tensor", "made by", "SQNR dB"), layers),
+            _table(("tensor", "made by", "SQNR dB", "alone, µs"), layers),
+            "Alone: the operator in a file of its own on this computer, without the cost of an empty file. "
+            "In the whole file neighbours can be merged.",
+        )
+    )
+
+
+def shares_document(shares: Shares) -> dict[str, float]:
+    """How much of a file is int8, as JSON values."""
+    return {"operators": shares.operators, "macs": shares.macs, "weight_bytes": shares.weight_bytes}
+
+
+def _advice(advice: Advice) -> str:
+    rows = [(" and ".join(each.operators), f"{each.gain_db:+.1f}") for each in advice.trials[:_LAYERS_SHOWN]]
+    return "\n\n".join(
+        (
+            "## Advice",
+            f"{advice.sentence()}",
+            f"Operators put into float; on calibration clips the file as it is has {advice.sqnr_db:.1f} dB:",
+            _table(("in float", "gain dB"), rows),
         )
     )
 
@@ -115,6 +172,7 @@ def _file_document(file: TfliteFile) -> dict[str, Any]:
         "output": file.output.to_json(),
         "operators": dict(file.operators),
         "op_versions": dict(file.op_versions),
+        "int8_share": shares_document(file.shares),
     }
 
 

@@ -13,6 +13,7 @@ arXiv 1906.04721, section 4.2, with measured means.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -67,6 +68,16 @@ class Moments:
         own = np.eye(covariance.shape[1], dtype=bool)
         covariance[:, ~own] *= self.count / (self.count + 2 * covariance.shape[1])
         return covariance
+
+
+def moment_keys(model: Model) -> dict[str, str]:
+    """Under which name the moments of an operator are kept, by its first output: that name itself, or its weights'.
+
+    Weights that several operators share, as the steps of a recurrence do, are rounded for all that they multiply.
+    """
+    weighted = [each for each in model.operators if OPERATORS[each.code].rule is Int8Rule.WEIGHTS]
+    uses = Counter(each.inputs[1] for each in weighted)
+    return {each.outputs[0]: each.inputs[1] if uses[each.inputs[1]] > 1 else each.outputs[0] for each in weighted}
 
 
 def can_compensate(operator: Operator, model: Model) -> bool:
@@ -168,6 +179,23 @@ def round_weights(int8: Model, float32: Model, moments: Mapping[str, Moments]) -
         tensors[weights.name] = replace(weights, data=from_groups(stored, source, float32).astype(np.int8))
         tensors[bias.name] = replace(bias, data=bias.quantization.quantize(offset, bits=32))
     return replace(int8, tensors=tensors)
+
+
+def round_to(scales: Array, operator: Operator, model: Model, moments: Moments) -> Array:
+    """int8 weights of an operator whose data are float, for `scales` of shape (outputs,) or (1,).
+
+    Args:
+        scales: real units of one level.
+        operator: one with weights.
+        model: float32.
+        moments: of what the weights multiply.
+    """
+    exact = by_group(model.tensors[operator.inputs[1]].content.astype(np.float64), operator, model)
+    wide = np.broadcast_to(scales.astype(np.float64), exact.shape[0] * exact.shape[1]).reshape(*exact.shape[:2], 1)
+    mean = moments.mean
+    # Nothing takes up what is left in the mean here, so that products count, not covariances.
+    products = moments.covariance + mean[:, :, None] * mean[:, None, :]
+    return from_groups(compensated(exact, wide, products), operator, model).astype(np.int8)
 
 
 def compensated(weights: Array, scales: Array, covariance: Array) -> Array:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from converters.errors import ConversionError
 
 if TYPE_CHECKING:
     import torch
+
+_FEWEST_INFERENCES = 5
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -62,6 +64,19 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
             part.training = was_training
 
 
+def check_clips(name: str, clips: Array, axes: tuple[int, ...]) -> None:
+    """Raises ConversionError unless `clips`, called `name`, are finite floats of shape (clips, *axes), at least one."""
+    if clips.dtype.kind != "f":
+        raise ConversionError(f"{name} has dtype {clips.dtype}; expected floating-point features")
+    if clips.shape[1:] != axes:
+        raise ConversionError(f"{name} has shape {clips.shape}; expected (clips, {', '.join(map(str, axes))})")
+    if len(clips) == 0:
+        raise ConversionError(f"{name} is empty; give at least one clip (128 or more for calibration)")
+    if not np.isfinite(clips).all():
+        broken = int(np.flatnonzero(~np.isfinite(clips).reshape(len(clips), -1).all(axis=1))[0])
+        raise ConversionError(f"{name} clip {broken} has a value that is NaN or infinite; leave it out")
+
+
 def run_onnx(content: bytes, inputs: Array) -> Floats:
     """The outputs of an ONNX model in ONNX Runtime; shapes as for `run_torch`.
 
@@ -98,12 +113,13 @@ class TfliteModel:
     Args:
         model: the file's bytes or its path.
         keeps_all: keep every intermediate tensor for `trace`; XNNPACK is left out then, as it keeps them to itself.
+        only_time: any number of inputs and outputs, for `TfliteTimer` alone.
 
     Raises:
         ConversionError: the file cannot be read or LiteRT refuses it.
     """
 
-    def __init__(self, model: bytes | Path, *, keeps_all: bool = False) -> None:
+    def __init__(self, model: bytes | Path, *, keeps_all: bool = False, only_time: bool = False) -> None:
         from ai_edge_litert import interpreter as litert
 
         content = model.read_bytes() if isinstance(model, Path) else model
@@ -122,6 +138,8 @@ class TfliteModel:
         except (ValueError, RuntimeError) as cause:
             raise ConversionError(f"LiteRT refuses the model ({len(content):,} bytes): {cause}") from cause
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if only_time:
+            return
         if len(inputs) != 1 or len(outputs) != 1:
             raise ConversionError(
                 f"the model has {len(inputs)} inputs and {len(outputs)} outputs; expected one of each"
@@ -157,6 +175,37 @@ class TfliteModel:
             raise ConversionError(f"LiteRT cannot run the model on shape {example.shape}: {cause}") from cause
         stored: Array = self._interpreter.get_tensor(self._output_index)
         return stored
+
+
+class TfliteTimer:
+    """The time of one inference of a model that holds its input already.
+
+    Args:
+        model: loaded.
+        example: in the model's own dtype, shape of its input; None feeds noise.
+    """
+
+    def __init__(self, model: TfliteModel, example: Array | None) -> None:
+        self._interpreter = model._interpreter
+        rng = np.random.default_rng(0)
+        for detail in self._interpreter.get_input_details():
+            noise = rng.uniform(-1.0, 1.0, detail["shape"]) * (1.0 if detail["dtype"] == np.float32 else 100.0)
+            self._interpreter.set_tensor(detail["index"], noise.astype(detail["dtype"]) if example is None else example)
+        self._interpreter.invoke()
+
+    def seconds(self, at_least_s: float, clock: Callable[[], float]) -> float:
+        """Median seconds of one inference, over as many as `at_least_s` takes and five at least.
+
+        An interruption by other work then counts once, and does not pass for the time of all.
+        """
+        start = last = clock()
+        times: list[float] = []
+        while last - start < at_least_s or len(times) < _FEWEST_INFERENCES:
+            self._interpreter.invoke()
+            now = clock()
+            times.append(now - last)
+            last = now
+        return float(np.median(times))
 
 
 def _examples(inputs: Array) -> Iterator[Array]:

@@ -6,13 +6,14 @@ import io
 import os
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import onnx
 
 from converters.errors import ConversionError
+from converters.onnx_file import read_model
 from converters.runners import evaluating
 
 if TYPE_CHECKING:
@@ -69,22 +70,25 @@ def to_onnx(
         raise ConversionError(
             f"{type(module).__name__} has no ONNX form for an input of shape {shape}: {cause}"
         ) from cause
-    return read_model(written.getvalue())
+    return _with_functions(read_model(written.getvalue()), module)
 
 
-def read_model(content: bytes) -> onnx.ModelProto:
-    """The ONNX model in `content`, checked.
+@runtime_checkable
+class DefinesFunctions(Protocol):
+    """A part of a network that exports an operator of its own, and says in standard ones what that operator does."""
 
-    Raises:
-        ConversionError: the bytes are no ONNX model, or one that breaks ONNX's rules.
-    """
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    def onnx_functions(self) -> Sequence[onnx.FunctionProto]:
+        """The functions that its operators call."""
+        ...
 
-    try:
-        model = onnx.load_from_string(content)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as cause:
-        raise ConversionError(f"not a valid ONNX model ({len(content):,} bytes): {cause}") from cause
+
+def _with_functions(model: onnx.ModelProto, module: torch.nn.Module) -> onnx.ModelProto:
+    """The model with the functions that its parts define, each once, so that any runtime can run it."""
+    known: dict[tuple[str, str], onnx.FunctionProto] = {}
+    for part in module.modules():
+        if isinstance(part, DefinesFunctions):
+            known.update({(function.domain, function.name): function for function in part.onnx_functions()})
+    model.functions.extend(known.values())
     return model
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_bench.adb.keys import user_keys
 from android_bench.adb.lock import take_phone
 from android_bench.adb.phone import Advance, Phone
 from android_bench.adb.server import ServerConnection
@@ -160,6 +159,7 @@ def _only_one(wish: Wish, seen: Attached) -> str:
 
 def _tcp(host: str, port: int, environment: Mapping[str, str], manners: Manners) -> Phone:
     from android_bench.adb import direct
+    from android_bench.adb.keys import user_keys
 
     name = f"{host}:{port}"
     keys = user_keys(environment, manners.home)
@@ -173,6 +173,7 @@ def _tcp(host: str, port: int, environment: Mapping[str, str], manners: Manners)
 
 def _usb(serial: str, environment: Mapping[str, str], manners: Manners) -> Phone:
     from android_bench.adb import direct
+    from android_bench.adb.keys import user_keys
 
     keys = user_keys(environment, manners.home)
 

@@ -35,16 +35,21 @@ from adb_shell.transport.tcp_transport import TcpTransport
 from android_bench.adb import wire
 from android_bench.adb.keys import Signer
 from android_bench.adb.streams import Connection, Deadline, Stream
-from android_bench.adb.wire import Buffer, Packet
+from android_bench.adb.wire import Buffer, Packet, WireError
 from android_bench.errors import DeviceError, DeviceLostError, RefusedError
 
+try:  # part of the extra `usb`; without it no USB error can come
+    from usb1 import USBError
+except (ImportError, OSError):
+    USBError = OSError
+
 _TIMEOUTS = (AdbTimeoutError, TcpTimeoutException, TimeoutError)
-_NONSENSE = (InvalidChecksumError, InvalidCommandError, InvalidResponseError, ValueError)
-_BROKEN = (UsbReadFailedError, UsbWriteFailedError, OSError)
+_NONSENSE = (InvalidChecksumError, InvalidCommandError, InvalidResponseError, WireError, ValueError)
+_BROKEN = (UsbReadFailedError, UsbWriteFailedError, USBError, OSError)
 _FAULTS = (*_TIMEOUTS, *_NONSENSE, *_BROKEN, DeviceAuthError, DeviceError)
-# The kernel's buffers of a phone's TCP port are small; one call to `send` never takes more than this.
-_SEND_BYTES = 1 << 20
+_USB_ADVICE = "add a udev rule for it or join the group plugdev, and end other programs that hold it"
 _LATE_PACKET_S = 2.0
+_LEAST_TIMEOUT_S = 0.001  # libusb counts in whole milliseconds, and takes 0 for no time-out at all
 
 
 class DirectConnection(Connection):
@@ -98,7 +103,8 @@ class DirectConnection(Connection):
                 f"{name} does not know this computer's key: unlock it, accept “Allow USB debugging” "
                 "on its screen (with “always”), and run this again"
             ) from cause
-        features = _banner(self._guard.recorded()).get("features", "")
+        with self._packets(deadline):
+            features = _banner(self._guard.recorded()).get("features", "")
         self._features = frozenset(features.split(",")) - {""}
 
     @property
@@ -130,11 +136,9 @@ class DirectConnection(Connection):
         deadline = Deadline(_LATE_PACKET_S, f"a late packet of {self._name}")
         self._guard.start(deadline)
         info = _AdbTransactionInfo(None, None, _LATE_PACKET_S, _LATE_PACKET_S, None)
-        try:
+        with suppress(DeviceError), self._packets(deadline):
             while not self._broken and self._guard.input_waits():
                 self._device._io_manager._read_packet_from_device(info)
-        except _FAULTS:
-            self.close()
         return not self._broken
 
     def close(self) -> None:
@@ -178,12 +182,14 @@ class DirectConnection(Connection):
     def _error(self, cause: Exception, deadline: Deadline) -> DeviceError:
         if isinstance(cause, DeviceError):
             return cause
-        if isinstance(cause, _TIMEOUTS):
+        if isinstance(cause, _TIMEOUTS) or (isinstance(cause, _BROKEN) and deadline.is_over):
             return deadline.error()
         if isinstance(cause, DeviceAuthError):
             return RefusedError(f"{self._name} wants a key, and there is none")
         if isinstance(cause, ConnectionRefusedError):
             return DeviceError(f"nothing listens at {self._name} (connection refused)")
+        if USBError is not OSError and isinstance(cause, USBError):
+            return DeviceError(f"{self._name} on USB cannot be opened ({cause}); {_USB_ADVICE}")
         if isinstance(cause, _BROKEN):
             return DeviceLostError(f"the connection to {self._name} broke: {cause}")
         return DeviceLostError(f"{self._name} does not speak ADB as expected: {str(cause)[:120]}")
@@ -284,7 +290,7 @@ class _Guard(BaseTransport):  # type: ignore[misc]
         """Sends all of it, however little the link takes at once."""
         view = memoryview(data)
         while len(view):
-            view = view[self._inner.bulk_write(view[:_SEND_BYTES], self._left_s(transport_timeout_s)) :]
+            view = view[self._inner.bulk_write(view, self._left_s(transport_timeout_s)) :]
         return len(data)
 
     def input_waits(self) -> bool:
@@ -295,7 +301,8 @@ class _Guard(BaseTransport):  # type: ignore[misc]
     def _left_s(self, timeout_s: float | None) -> float:
         assert self._deadline is not None
         left = self._deadline.left_s()
-        return left if timeout_s is None else min(left, timeout_s) if timeout_s > 0 else left
+        wanted = left if timeout_s is None else min(left, timeout_s)
+        return max(wanted, _LEAST_TIMEOUT_S)
 
 
 def tcp_transport(host: str, port: int) -> BaseTransport:
@@ -319,10 +326,9 @@ def usb_transport(serial: str | None) -> BaseTransport:
     try:
         return UsbTransport.find_adb(serial=serial)
     except UsbDeviceNotFoundError as cause:
-        raise DeviceError(
-            f"no phone with serial {serial} can be opened on USB; is USB debugging on, and may this user open it "
-            "(udev rule, group plugdev)?"
-        ) from cause
+        raise DeviceError(f"no phone with serial {serial} is on USB; is USB debugging on?") from cause
+    except USBError as cause:
+        raise DeviceError(f"the phone {serial} on USB cannot be opened ({cause}); {_USB_ADVICE}") from cause
 
 
 def _banner(received: bytes) -> dict[str, str]:

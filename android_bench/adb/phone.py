@@ -312,7 +312,9 @@ class Phone(Device):
         self._hang_up()  # what is still on its way for the old command must not be taken for an answer
         if running.pid is None:
             return False
-        script = f"kill -9 -{running.pid} 2>/dev/null || kill -9 {running.pid}"
+        # Its group, else itself; the phone may have ended it when we hung up, which is as good.
+        pid = running.pid
+        script = f"kill -9 -{pid} 2>/dev/null || kill -9 {pid} 2>/dev/null || ! kill -0 {pid} 2>/dev/null"
         deadline = Deadline(_END_S, f"ending a command on {self.serial}")
         try:
             code, _, _ = run_command(self._connected(deadline), shlex.join(("sh", "-c", script)), deadline)

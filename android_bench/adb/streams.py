@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from android_bench.adb.wire import Buffer
 from android_bench.errors import DeviceLostError, DeviceTimeoutError
 
+_ROUNDING_S = 0.005
+
 
 class Deadline:
     """The moment by which a whole operation must have ended, however many steps it takes.
@@ -34,6 +36,11 @@ class Deadline:
         if left <= 0:
             raise self.error()
         return left
+
+    @property
+    def is_over(self) -> bool:
+        """Whether time is up, give or take the few milliseconds by which others round their time-outs."""
+        return time.monotonic() >= self._end - _ROUNDING_S
 
     def extend(self, seconds: float) -> None:
         """Sets the end `seconds` from now: something was answered, and a person is asked next."""

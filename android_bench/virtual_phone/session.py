@@ -147,6 +147,7 @@ class Session:
             stream.feed(bytes(packet.data))
         else:
             await stream.end()
+            await self._finish(stream)  # a service that was ended before its first step could not do it itself
 
     async def _open(self, packet: Packet) -> None:
         service = bytes(packet.data).rstrip(b"\0").decode("utf-8", "surrogateescape")
@@ -167,8 +168,11 @@ class Session:
         except (WireError, TimeoutError, OSError):
             pass  # the client has gone, or talked nonsense: its stream ends here
         finally:
-            self._streams.pop(stream.our_id, None)
-            # Sent at the end of the stream whoever ends it: a client waits for our CLSE also after its own.
+            await self._finish(stream)
+
+    async def _finish(self, stream: _Stream) -> None:
+        """Says CLSE, once, whoever ended the stream: a client waits for ours also after its own."""
+        if self._streams.pop(stream.our_id, None) is not None:
             with suppress(OSError, TimeoutError):
                 await self.send(Packet(wire.CLSE, stream.our_id, stream.peer_id))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +23,21 @@ class Builder:
         self.graph = graph
         self._tensors: dict[str, Tensor] = {}
         self._operators: list[Operator] = []
+        self._node = ""
         self._places: dict[str, list[tuple[str, Layout]]] = {}
-        self._columns: dict[str, Array] = {}
+        self._constants: dict[tuple[tuple[int, ...], str, bytes], str] = {}
+        self._derived: dict[tuple[str, str], str] = {}
+        self._reshaped: dict[str, str] = {}
+        self._shapes_of: dict[str, list[str]] = defaultdict(list)
+        self._orders: dict[str, Array] = {}
+        self._concatenations: dict[str, Operator] = {}
         self._readers = graph.consumers()
         for name in graph.inputs:
             self._new_place(name, natural(len(graph.shapes[name])), name)
+
+    def begin(self, node: Node) -> None:
+        """Declares that what is added from now on comes from this node."""
+        self._node = node.name
 
     def constant_value(self, name: str) -> Array | None:
         """The array of an ONNX constant, or None where the value is computed."""
@@ -33,6 +46,24 @@ class Builder:
     def shape(self, name: str) -> tuple[int, ...]:
         """The ONNX shape of a value."""
         return self.graph.shapes[name]
+
+    def tensor_shape(self, tensor: str) -> tuple[int, ...]:
+        """The shape of a TFLite tensor."""
+        return self._tensors[tensor].shape
+
+    def lies_in(self, name: str, layout: Layout) -> bool:
+        """Whether a value can be read in `layout` without moving a byte."""
+        if name in self.graph.constants:
+            return True
+        shape = self.shape(name)
+        order = moving_axes(layout, shape)
+        return any(moving_axes(present, shape) == order for _, present in self._places[name])
+
+    def has(self, name: str, layout: Layout) -> bool:
+        """Whether a tensor holds a value in `layout` already."""
+        shape = self.shape(name)
+        known = (shape_in(present, shape) for _, present in self._places.get(name, []))
+        return self.lies_in(name, layout) and shape_in(layout, shape) in known
 
     def layout(self, name: str) -> Layout:
         """The layout in which a value was first made."""
@@ -58,17 +89,21 @@ class Builder:
         return self._transpose(name, tensor, present, layout)
 
     def constant(self, name: str, array: Array) -> str:
-        """The TFLite tensor of a constant; one tensor for the same name and content."""
-        data = np.ascontiguousarray(array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int32))
-        unique, count = name, 0
-        while unique in self._tensors:
-            known = self._tensors[unique]
-            if known.data is not None and known.shape == data.shape and np.array_equal(known.data, data):
-                return unique
-            count += 1
-            unique = f"{name}_{count}"
-        self._tensors[unique] = Tensor(name=unique, shape=data.shape, dtype=str(data.dtype), data=data)
-        return unique
+        """The TFLite tensor of a constant; one tensor for the same shape and content, whatever it is called."""
+        kind = np.float32 if array.dtype.kind == "f" else np.int32
+        data = np.ascontiguousarray(array, dtype=kind).reshape(array.shape)
+        key = (data.shape, str(data.dtype), hashlib.blake2b(data.tobytes(), digest_size=16).digest())
+        if key not in self._constants:
+            unique = self._new_tensor(name, data.shape)
+            self._tensors[unique] = Tensor(name=unique, shape=data.shape, dtype=str(data.dtype), data=data)
+            self._constants[key] = unique
+        return self._constants[key]
+
+    def derived(self, source: str, how: str, make: Callable[[], Array]) -> str:
+        """The TFLite tensor of what an ONNX constant becomes by `make`, which runs once for each `how`."""
+        if (source, how) not in self._derived:
+            self._derived[source, how] = self.constant(source, make())
+        return self._derived[source, how]
 
     def emit(
         self,
@@ -80,7 +115,27 @@ class Builder:
     ) -> None:
         """Adds an operator that makes an ONNX value, in `layout`, from TFLite tensors."""
         output = self._new_place(value, layout, value)
-        self._operators.append(Operator(code=code, inputs=tuple(inputs), outputs=(output,), options=options or {}))
+        operator = self._append(code, inputs, (output,), options or {})
+        if code == "RESHAPE":
+            self._note_reshape(output, inputs[0])
+        if code == "CONCATENATION":
+            self._concatenations[output] = operator
+
+    def unshaped(self, tensor: str) -> str:
+        """The tensor whose bytes a RESHAPE gave another shape; the tensor itself where none did."""
+        return self._reshaped.get(tensor, tensor)
+
+    def emit_parts(
+        self,
+        code: str,
+        inputs: Sequence[str],
+        values: Sequence[str],
+        layout: Layout,
+        options: Mapping[str, Any],
+    ) -> None:
+        """Adds an operator that makes several ONNX values, all in `layout`."""
+        outputs = tuple(self._new_place(value, layout, value) for value in values)
+        self._append(code, inputs, outputs, options)
 
     def emit_extra(
         self,
@@ -92,7 +147,7 @@ class Builder:
     ) -> str:
         """Adds an operator that makes a tensor which no ONNX value has; returns the tensor's name."""
         output = self._new_tensor(name, tuple(shape))
-        self._operators.append(Operator(code=code, inputs=tuple(inputs), outputs=(output,), options=options or {}))
+        self._append(code, inputs, (output,), options or {})
         return output
 
     def same_tensor(self, value: str, source: str, layout: Layout) -> None:
@@ -101,22 +156,36 @@ class Builder:
         assert holds(layout, shape), f"{layout} cannot hold {shape}"
         self._places[value] = [(self._places[source][0][0], layout)]
 
-    def feeds_only_matrices(self, value: str) -> bool:
-        """Whether nothing but products with constant matrices read a value."""
-        if any(value == name for _, name in self.graph.outputs):
+    def readers(self, value: str) -> list[Node]:
+        """The nodes that read a value."""
+        return self._readers.get(value, [])
+
+    def is_output(self, value: str) -> bool:
+        """Whether a value leaves the model."""
+        return any(value == name for _, name in self.graph.outputs)
+
+    def set_order(self, value: str, order: Array) -> None:
+        """Declares that element i along the axis of `value` that `lowering.order` tracks is ONNX's `order[i]`."""
+        self._orders[value] = order
+
+    def order(self, value: str) -> Array | None:
+        """What `set_order` declared; None where both orders are the same."""
+        return self._orders.get(value)
+
+    def take_piece(self, value: str, source: str, axis: int, index: int, layout: Layout) -> bool:
+        """Declares that `value` is the piece at `index` along `axis` of a concatenation of single steps, if it is one.
+
+        Nothing is copied then, and a concatenation of which nothing else is read vanishes.
+        """
+        tensor, present = self._places[source][0]
+        made = self._concatenations.get(tensor)
+        if made is None or made.options["axis"] != present.index(axis) or len(made.inputs) != self.shape(source)[axis]:
             return False
-        return all(
-            reader.op in ("Gemm", "MatMul") and reader.inputs[0] == value and reader.inputs[1] in self.graph.constants
-            for reader in self._readers.get(value, [])
-        )
-
-    def set_columns(self, value: str, columns: Array) -> None:
-        """Declares that element i of each row of `value` is ONNX's element `columns[i]`."""
-        self._columns[value] = columns
-
-    def columns(self, value: str) -> Array | None:
-        """What `set_columns` declared; None where both orders are the same."""
-        return self._columns.get(value)
+        piece = made.inputs[index]
+        if self._tensors[piece].data is not None:
+            return False
+        self._places[value] = [(piece, layout)]
+        return True
 
     def finish(self) -> Model:
         """The model, each output in its natural layout and under its public name."""
@@ -127,14 +196,30 @@ class Builder:
                 shape = self._tensors[tensor].shape
                 tensor = self.emit_extra("RESHAPE", (tensor, self._shape_tensor(shape)), public, shape, _reshape(shape))
             outputs.append(self._rename(tensor, public))
-        return Model(
-            tensors=self._tensors, operators=tuple(self._operators), inputs=self.graph.inputs, outputs=tuple(outputs)
+        return _without_dead(
+            Model(
+                tensors=self._tensors,
+                operators=tuple(self._operators),
+                inputs=self.graph.inputs,
+                outputs=tuple(outputs),
+            )
         )
 
     def unsupported(self, node: Node, reason: str) -> ConversionError:
         """The error for an operator that has no TFLite form as it is used here."""
         shapes = ", ".join(str(list(self.shape(name))) for name in node.inputs if name)
         return ConversionError(f"{node.op} node '{node.name}' cannot be converted: {reason} (input shapes {shapes})")
+
+    def _append(
+        self, code: str, inputs: Sequence[str], outputs: tuple[str, ...], options: Mapping[str, Any]
+    ) -> Operator:
+        operator = Operator(code=code, inputs=tuple(inputs), outputs=outputs, options=options, node=self._node)
+        self._operators.append(operator)
+        return operator
+
+    def _note_reshape(self, output: str, source: str) -> None:
+        self._reshaped[output] = source
+        self._shapes_of[source].append(output)
 
     def _new_place(self, value: str, layout: Layout, name: str) -> str:
         tensor = self._new_tensor(name, shape_in(layout, self.shape(value)))
@@ -154,9 +239,15 @@ class Builder:
 
     def _reshape(self, value: str, tensor: str, layout: Layout) -> str:
         shape = shape_in(layout, self.shape(value))
+        source = self.unshaped(tensor)
+        known = next((each for each in self._shapes_of[source] if self._tensors[each].shape == shape), None)
+        if known is not None:
+            self._places[value].append((known, layout))
+            return known
         output = self._new_place(value, layout, f"{value}/reshaped")
-        inputs = (tensor, self._shape_tensor(shape))
-        self._operators.append(Operator(code="RESHAPE", inputs=inputs, outputs=(output,), options=_reshape(shape)))
+        inputs = (source, self._shape_tensor(shape))
+        self._note_reshape(output, source)
+        self._append("RESHAPE", inputs, (output,), _reshape(shape))
         return output
 
     def _transpose(self, value: str, tensor: str, present: Layout, layout: Layout) -> str:
@@ -171,7 +262,7 @@ class Builder:
         order = [arranged.index(axis) if axis is not None else place for place, axis in enumerate(layout)]
         permutation = self.constant("permutation", np.array(order, dtype=np.int32))
         output = self._new_place(value, layout, f"{value}/transposed")
-        self._operators.append(Operator(code="TRANSPOSE", inputs=(tensor, permutation), outputs=(output,)))
+        self._append("TRANSPOSE", (tensor, permutation), (output,), {})
         return output
 
     def _rename(self, tensor: str, public: str) -> str:
@@ -186,11 +277,10 @@ class Builder:
         moved = self._tensors.pop(old)
         self._tensors[new] = Tensor(name=new, shape=moved.shape, dtype=moved.dtype, data=moved.data)
         self._operators = [
-            Operator(
-                code=operator.code,
+            replace(
+                operator,
                 inputs=tuple(new if name == old else name for name in operator.inputs),
                 outputs=tuple(new if name == old else name for name in operator.outputs),
-                options=operator.options,
             )
             for operator in self._operators
         ]
@@ -198,6 +288,18 @@ class Builder:
             value: [(new if name == old else name, layout) for name, layout in places]
             for value, places in self._places.items()
         }
+
+
+def _without_dead(model: Model) -> Model:
+    """The model without operators whose outputs nobody reads, and without tensors that no operator has."""
+    wanted, kept = set(model.outputs), []
+    for operator in reversed(model.operators):
+        if wanted.intersection(operator.outputs):
+            kept.append(operator)
+            wanted.update(operator.inputs)
+    used = {name for operator in kept for name in (*operator.inputs, *operator.outputs)} | {*model.inputs}
+    tensors = {name: tensor for name, tensor in model.tensors.items() if name in used}
+    return replace(model, tensors=tensors, operators=tuple(reversed(kept)))
 
 
 def _reshape(shape: Sequence[int]) -> dict[str, Any]:

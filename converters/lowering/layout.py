@@ -22,6 +22,9 @@ Layout = tuple[int | None, ...]
 CHANNELS_LAST: dict[int, Layout] = {3: (0, None, 2, 1), 4: (0, 2, 3, 1)}
 """What convolutions and pools read and write, by the rank of the ONNX value: [batch, height, width, channels]."""
 
+FLIPPED: dict[int, Layout] = {4: (0, 3, 2, 1)}
+"""The same with height and width exchanged, for a value that lies so already; kernels and strides turn with it."""
+
 
 def natural(rank: int) -> Layout:
     """The layout in which both shapes are the same."""

@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 from converters.errors import ConversionError
 from converters.graph import Graph, Node
-from converters.lowering import dense, elementwise, shapes, windows
+from converters.lowering import dense, elementwise, resize, shapes, slices, windows
 from converters.lowering.builder import Builder
 from converters.lowering.fuse import fuse_activations
+from converters.lowering.order import pass_order
 from converters.lowering.records import Model
+from converters.lowering.recurrent import RECURRENT_OPERATORS, write_out_recurrences
 from converters.lowering.rewrite import rewrite
 
 LOWERINGS: dict[str, Callable[[Builder, Node], None]] = {
@@ -24,6 +26,7 @@ LOWERINGS: dict[str, Callable[[Builder, Node], None]] = {
     "Conv": windows.lower_conv,
     "Div": elementwise.lower_div,
     "Flatten": shapes.lower_reshape,
+    "Gather": slices.lower_gather,
     "Gemm": dense.lower_gemm,
     "GlobalAveragePool": shapes.lower_global_average_pool,
     "HardSigmoid": elementwise.lower_hard_sigmoid,
@@ -36,8 +39,11 @@ LOWERINGS: dict[str, Callable[[Builder, Node], None]] = {
     "ReduceMean": shapes.lower_reduce_mean,
     "Relu": elementwise.activation("RELU"),
     "Reshape": shapes.lower_reshape,
+    "Resize": resize.lower_resize,
     "Sigmoid": elementwise.activation("LOGISTIC"),
+    "Slice": slices.lower_slice,
     "Softmax": elementwise.lower_softmax,
+    "Split": slices.lower_split,
     "Squeeze": shapes.lower_squeeze,
     "Sub": elementwise.arithmetic("SUB"),
     "Tanh": elementwise.activation("TANH"),
@@ -52,13 +58,15 @@ def lower(graph: Graph) -> Model:
     Raises:
         ConversionError: an operator is in no row of the table, or is used in a way that has no TFLite form.
     """
-    unknown = [node for node in graph.nodes if node.op not in LOWERINGS]
+    unknown = [node for node in graph.nodes if node.op not in LOWERINGS and node.op not in RECURRENT_OPERATORS]
     if unknown:
         raise ConversionError(_unknown_operators(graph, unknown))
-    rewritten = rewrite(graph)
+    rewritten = rewrite(write_out_recurrences(graph))
     builder = Builder(rewritten)
     for node in rewritten.nodes:
+        builder.begin(node)
         LOWERINGS[node.op](builder, node)
+        pass_order(builder, node)
     return fuse_activations(builder.finish())
 
 
@@ -69,5 +77,5 @@ def _unknown_operators(graph: Graph, unknown: list[Node]) -> str:
     also = f"; also without a lowering: {', '.join(others)}" if others else ""
     return (
         f"no lowering for {first.op} (node '{first.name}', input shapes {shapes_seen}){also}; "
-        f"supported: {', '.join(LOWERINGS)}"
+        f"supported: {', '.join(sorted([*LOWERINGS, *RECURRENT_OPERATORS]))}"
     )

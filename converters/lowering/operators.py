@@ -53,6 +53,7 @@ class OperatorRow:
 OPERATORS: dict[str, OperatorRow] = {
     "ADD": OperatorRow(options="AddOptions", fuses_activation=True),
     "AVERAGE_POOL_2D": OperatorRow(options="Pool2DOptions", rule=Int8Rule.SAME_SCALE, fuses_activation=True),
+    "BATCH_MATMUL": OperatorRow(options="BatchMatMulOptions"),
     "CONCATENATION": OperatorRow(options="ConcatenationOptions", rule=Int8Rule.SAME_SCALE),
     "CONV_2D": OperatorRow(
         options="Conv2DOptions", rule=Int8Rule.WEIGHTS, version_int8=3, fuses_activation=True, weight_axis=0
@@ -60,11 +61,14 @@ OPERATORS: dict[str, OperatorRow] = {
     "DEPTHWISE_CONV_2D": OperatorRow(
         options="DepthwiseConv2DOptions", rule=Int8Rule.WEIGHTS, version_int8=3, fuses_activation=True, weight_axis=3
     ),
+    "DEQUANTIZE": OperatorRow(options="DequantizeOptions", version_float32=3),
     # One scale for the whole matrix: older engines read only the first of several, in silence.
     "FULLY_CONNECTED": OperatorRow(
         options="FullyConnectedOptions", rule=Int8Rule.WEIGHTS, version_int8=4, fuses_activation=True
     ),
+    "GATHER": OperatorRow(options="GatherOptions", rule=Int8Rule.SAME_SCALE),
     "HARD_SWISH": OperatorRow(version_int8=1),
+    "IF": OperatorRow(options="IfOptions", version_int8=1),
     "LEAKY_RELU": OperatorRow(options="LeakyReluOptions", version_int8=1),
     "LOGISTIC": OperatorRow(rule=Int8Rule.UNIT),
     "MAXIMUM": OperatorRow(options="MaximumMinimumOptions", rule=Int8Rule.SAME_SCALE),
@@ -76,8 +80,13 @@ OPERATORS: dict[str, OperatorRow] = {
     "QUANTIZE": OperatorRow(options="QuantizeOptions", version_int8=1),
     "RELU": OperatorRow(),
     "RELU6": OperatorRow(),
+    "RESIZE_BILINEAR": OperatorRow(options="ResizeBilinearOptions", rule=Int8Rule.SAME_SCALE),
+    "RESIZE_NEAREST_NEIGHBOR": OperatorRow(options="ResizeNearestNeighborOptions", rule=Int8Rule.SAME_SCALE),
     "RESHAPE": OperatorRow(options="ReshapeOptions", rule=Int8Rule.SAME_SCALE, version_int8=1),
+    "SLICE": OperatorRow(options="SliceOptions", rule=Int8Rule.SAME_SCALE),
     "SOFTMAX": OperatorRow(options="SoftmaxOptions", rule=Int8Rule.UNIT),
+    "SPLIT": OperatorRow(options="SplitOptions", rule=Int8Rule.SAME_SCALE),
+    "STRIDED_SLICE": OperatorRow(options="StridedSliceOptions", rule=Int8Rule.SAME_SCALE),
     "SUB": OperatorRow(options="SubOptions", fuses_activation=True),
     "TANH": OperatorRow(rule=Int8Rule.SIGNED_UNIT),
     "TRANSPOSE": OperatorRow(options="TransposeOptions", rule=Int8Rule.SAME_SCALE),
@@ -90,10 +99,27 @@ ACTIVATIONS = {"RELU": "RELU", "RELU6": "RELU6"}
 def version_of(operator: Operator, model: Model) -> int:
     """The lowest version of an operator that has the semantics it is used with."""
     row = OPERATORS[operator.code]
-    is_int8 = any(model.tensors[name].dtype == "int8" for name in operator.inputs)
+    has_weights = row.rule is Int8Rule.WEIGHTS
+    is_int8 = any(model.tensors[name].dtype == "int8" for name in operator.inputs[: 1 if has_weights else None])
     versions = [row.version_int8 if is_int8 else row.version_float32]
+    if has_weights and not is_int8:
+        versions.append(_dynamic(operator, model))
     versions += [rule(operator, model) for code, rule in _VERSION_RULES if code == operator.code]
     return max(versions)
+
+
+def _dynamic(operator: Operator, model: Model) -> int:
+    """Of float data and int8 weights: with one scale, and with one for each channel."""
+    weights = model.tensors[operator.inputs[1]]
+    if weights.quantization is None:
+        return 1
+    one, several = {"CONV_2D": (2, 5), "DEPTHWISE_CONV_2D": (4, 6), "FULLY_CONNECTED": (3, 12)}[operator.code]
+    return one if len(weights.quantization.scales) == 1 else several
+
+
+def _unpacks(operator: Operator, model: Model) -> int:
+    packed = model.tensors[operator.inputs[0]].quantization
+    return 5 if packed is not None and len(packed.scales) > 1 else 1
 
 
 def _dilated(operator: Operator, _model: Model) -> int:
@@ -131,14 +157,31 @@ def _broadcasts_five(operator: Operator, model: Model) -> int:
     return 3 if shapes[0] != shapes[1] and max(map(len, shapes)) > 4 else 1
 
 
+def _half_pixels(operator: Operator, _model: Model) -> int:
+    return 3 if operator.options.get("halfPixelCenters") or operator.options.get("alignCorners") else 1
+
+
+def _slice_rank(operator: Operator, model: Model) -> int:
+    return 5 if len(model.tensors[operator.inputs[0]].shape) > 4 else 1
+
+
+def _strided_rank(operator: Operator, model: Model) -> int:
+    return 4 if len(model.tensors[operator.inputs[0]].shape) > 4 else 1
+
+
 _VERSION_RULES: tuple[tuple[str, Callable[[Operator, Model], int]], ...] = (
     ("CONV_2D", _grouped),
     ("DEPTHWISE_CONV_2D", _dilated),
+    ("DEQUANTIZE", _unpacks),
     ("FULLY_CONNECTED", _keeps_dims),
     ("MAXIMUM", _broadcasts_five),
     ("MINIMUM", _broadcasts_five),
     ("MUL", _multiplies_scale),
     ("PAD", _pad_rank),
+    ("RESIZE_BILINEAR", _half_pixels),
+    ("RESIZE_NEAREST_NEIGHBOR", _half_pixels),
+    ("SLICE", _slice_rank),
+    ("STRIDED_SLICE", _strided_rank),
     ("SUB", _broadcasts_five),
     ("TRANSPOSE", _transpose_rank),
 )

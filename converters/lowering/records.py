@@ -79,33 +79,43 @@ class Operator:
         inputs: names of tensors.
         outputs: names of tensors.
         options: the fields of its options table in TFLite's schema; enumerations by their names.
+        node: the path of the ONNX node that it comes from, such as `/gru/GRU/forward/step3/state_gates`; the file
+            has it in the names of the tensors. Empty for operators that stand for no node.
     """
 
     code: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Model:
-    """A TFLite model with one subgraph.
+    """A TFLite model: one subgraph, and the steps that it calls once `converters.lowering.outline` has found any.
 
     Attributes:
         tensors: by name.
         operators: in the order of execution.
         inputs: names of tensors.
         outputs: names of tensors.
+        steps: subgraphs called by IF; the first has index 1 in the file. Empty in a flat model.
     """
 
     tensors: Mapping[str, Tensor]
     operators: tuple[Operator, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    steps: tuple[Model, ...] = ()
+
+    def parts(self) -> tuple[Model, ...]:
+        """Every subgraph of the file, this one first."""
+        return (self, *self.steps)
 
     def counts(self) -> dict[str, int]:
-        """How many operators there are of each code, the most frequent first."""
-        return dict(Counter(operator.code for operator in self.operators).most_common())
+        """How many operators the file stores of each code, the most frequent first."""
+        codes = Counter(operator.code for part in self.parts() for operator in part.operators)
+        return dict(codes.most_common())
 
     def activations(self) -> tuple[str, ...]:
         """Names of the tensors that are computed or come from outside."""

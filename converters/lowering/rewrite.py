@@ -8,6 +8,7 @@ MatMul ─► Add (constant)            Gemm
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -44,7 +45,7 @@ def _merge_one_round(graph: Graph) -> Graph | None:
             taken.update((id(node), id(follower)))
         elif id(node) not in taken:
             nodes.append(node)
-    return graph.with_nodes(_sorted(nodes, graph), constants) if taken else None
+    return graph.with_nodes(_sorted(nodes), constants) if taken else None
 
 
 def _pad_conv(graph: Graph, pad: Node, conv: Node) -> tuple[Node, dict[str, Array]] | None:
@@ -91,7 +92,9 @@ def _matmul_add(graph: Graph, matmul: Node, add: Node) -> tuple[Node, dict[str, 
     is_row = bias.size == 1 or (bias.size == bias.shape[-1] == weights.shape[1])
     if not is_row or graph.shapes[add.outputs[0]] != graph.shapes[matmul.outputs[0]]:
         return None
-    return _with_weights(matmul, add, weights, np.broadcast_to(bias.reshape(-1), weights.shape[1:]), {})
+    name = f"{add.outputs[0]}/bias"
+    merged = replace(matmul, inputs=(*matmul.inputs, name), outputs=add.outputs)
+    return merged, {name: np.broadcast_to(bias.reshape(-1), weights.shape[1:]).astype(np.float32)}
 
 
 _PAIRS: dict[tuple[str, str], _Pair] = {
@@ -133,19 +136,26 @@ def _with_weights(
     return merged, {names[0]: weights.astype(np.float32), names[1]: bias.astype(np.float32)}
 
 
-def _sorted(nodes: list[Node], graph: Graph) -> list[Node]:
-    """The nodes in the order of the data: a merged node stands where its first half was, which may be too early."""
-    ready = {*graph.inputs, *graph.constants, ""}
-    made = {name for node in nodes for name in node.outputs}
-    waiting, ordered = list(nodes), []
-    while waiting:
-        rest = []
-        for node in waiting:
-            if all(name in ready or name not in made for name in node.inputs):
-                ordered.append(node)
-                ready.update(node.outputs)
-            else:
-                rest.append(node)
-        assert len(rest) < len(waiting), "the graph has a cycle"
-        waiting = rest
+def _sorted(nodes: list[Node]) -> list[Node]:
+    """The nodes in the order of the data: a merged node stands where its first half was, which may be too early.
+
+    Each node comes as early as its place in the list and its inputs allow: the steps of a recurrence stay apart.
+    """
+    makers = {name: place for place, node in enumerate(nodes) for name in node.outputs}
+    waits = [{makers[name] for name in node.inputs if name in makers} for node in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for place, sources in enumerate(waits):
+        for source in sources:
+            readers[source].append(place)
+    ready = [place for place, sources in enumerate(waits) if not sources]
+    heapq.heapify(ready)
+    ordered: list[Node] = []
+    while ready:
+        place = heapq.heappop(ready)
+        ordered.append(nodes[place])
+        for reader in readers[place]:
+            waits[reader].discard(place)
+            if not waits[reader]:
+                heapq.heappush(ready, reader)
+    assert len(ordered) == len(nodes), "the graph has a cycle"
     return ordered

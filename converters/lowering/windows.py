@@ -9,7 +9,8 @@ import numpy as np
 
 from converters.graph import Node
 from converters.lowering.builder import Builder
-from converters.lowering.layout import CHANNELS_LAST, Layout, shape_in
+from converters.lowering.layout import CHANNELS_LAST, FLIPPED, Layout, shape_in
+from converters.lowering.order import in_order
 from converters.lowering.padding import Window, window_of
 from converters.lowering.records import Array
 from converters.lowering.shapes import lower_global_average_pool
@@ -26,17 +27,25 @@ def lower_conv(builder: Builder, node: Node) -> None:
     if bias is None:
         raise builder.unsupported(node, "its bias is computed, not constant")
     shape = builder.shape(data)
+    groups = node.attributes.get("group", 1)
+    if kernel.shape[1] * groups != shape[1] or len(kernel) % groups or kernel.ndim != len(shape):
+        raise builder.unsupported(node, f"weights of shape {list(kernel.shape)} in {groups} groups do not fit")
     window = window_of(node, kernel.shape[2:], shape[2:])
     if kernel.ndim == 3:
         kernel = kernel[:, :, None, :]
-    is_depthwise = node.attributes.get("group", 1) == shape[1] and kernel.shape[1] == 1 and shape[1] > 1
+    flips = _is_flipped(layout)
+    if flips:
+        kernel = kernel.swapaxes(2, 3)
+    is_depthwise = groups == shape[1] and kernel.shape[1] == 1 and shape[1] > 1
     source, rule = _padded(builder, node, layout, window)
-    options: dict[str, Any] = {"padding": rule, **_strides(window), **_dilations(window), **_NOTHING_FUSED}
+    options: dict[str, Any] = {
+        "padding": rule, **_strides(window, flips), **_dilations(window, flips), **_NOTHING_FUSED,
+    }  # fmt: skip
     if is_depthwise:
         kernel = kernel.transpose(1, 2, 3, 0)
         options["depthMultiplier"] = kernel.shape[3] // shape[1]
     else:
-        kernel = kernel.transpose(0, 2, 3, 1)
+        kernel = in_order(builder.order(data), kernel.transpose(0, 2, 3, 1), 3)
     inputs = (source, builder.constant(weights, kernel), builder.constant(f"{node.outputs[0]}/bias", bias.astype("f4")))
     builder.emit("DEPTHWISE_CONV_2D" if is_depthwise else "CONV_2D", inputs, node.outputs[0], layout, options)
 
@@ -58,7 +67,9 @@ def lower_average_pool(builder: Builder, node: Node) -> None:
         source, rule = builder.read(node.inputs[0], layout), "SAME"
     else:
         raise builder.unsupported(node, f"zeros {window.before}/{window.after} that the mean leaves out")
-    builder.emit("AVERAGE_POOL_2D", (source,), node.outputs[0], layout, _pool_options(window, rule))
+    builder.emit(
+        "AVERAGE_POOL_2D", (source,), node.outputs[0], layout, _pool_options(window, rule, _is_flipped(layout))
+    )
 
 
 def lower_max_pool(builder: Builder, node: Node) -> None:
@@ -72,7 +83,7 @@ def lower_max_pool(builder: Builder, node: Node) -> None:
         raise builder.unsupported(node, f"padding {window.before}/{window.after} is neither VALID nor SAME")
     source = builder.read(node.inputs[0], layout)
     rule = "SAME" if window.is_padded else "VALID"
-    builder.emit("MAX_POOL_2D", (source,), node.outputs[0], layout, _pool_options(window, rule))
+    builder.emit("MAX_POOL_2D", (source,), node.outputs[0], layout, _pool_options(window, rule, _is_flipped(layout)))
 
 
 def lower_pad(builder: Builder, node: Node) -> None:
@@ -115,7 +126,15 @@ def _channels_last(builder: Builder, node: Node) -> Layout:
     rank = len(builder.shape(node.inputs[0]))
     if rank not in CHANNELS_LAST:
         raise builder.unsupported(node, f"{rank - 2} spatial axes; 1 and 2 are supported")
-    return CHANNELS_LAST[rank]
+    usual, flipped = CHANNELS_LAST[rank], FLIPPED.get(rank)
+    if flipped is None or builder.layout(node.inputs[0]) == usual:
+        return usual
+    is_free = builder.lies_in(node.inputs[0], flipped) and not builder.lies_in(node.inputs[0], usual)
+    return flipped if is_free or builder.layout(node.inputs[0]) == flipped else usual
+
+
+def _is_flipped(layout: Layout) -> bool:
+    return layout in FLIPPED.values()
 
 
 def _padded(
@@ -152,20 +171,23 @@ def _output_lengths(lengths: Sequence[int], window: Window) -> tuple[int, ...]:
     return tuple(steps.tolist())
 
 
-def _pool_options(window: Window, rule: str) -> dict[str, Any]:
-    height, width = _two(window.kernel)
-    return {"padding": rule, "filterHeight": height, "filterWidth": width, **_strides(window), **_NOTHING_FUSED}
+def _pool_options(window: Window, rule: str, flips: bool) -> dict[str, Any]:
+    height, width = _two(window.kernel, flips)
+    return {"padding": rule, "filterHeight": height, "filterWidth": width, **_strides(window, flips), **_NOTHING_FUSED}
 
 
-def _strides(window: Window) -> dict[str, int]:
-    height, width = _two(window.strides)
+def _strides(window: Window, flips: bool) -> dict[str, int]:
+    height, width = _two(window.strides, flips)
     return {"strideH": height, "strideW": width}
 
 
-def _dilations(window: Window) -> dict[str, int]:
-    height, width = _two(window.dilations)
+def _dilations(window: Window, flips: bool) -> dict[str, int]:
+    height, width = _two(window.dilations, flips)
     return {"dilationHFactor": height, "dilationWFactor": width}
 
 
-def _two(values: tuple[int, ...]) -> tuple[int, int]:
-    return (1, values[0]) if len(values) == 1 else (values[0], values[1])
+def _two(values: tuple[int, ...], flips: bool) -> tuple[int, int]:
+    """(height, width) in TFLite of one or two values in ONNX's order."""
+    if len(values) == 1:
+        return 1, values[0]
+    return (values[1], values[0]) if flips else (values[0], values[1])

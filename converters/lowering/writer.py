@@ -6,15 +6,16 @@ The same model gives the same bytes, every time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.lowering.operators import OPERATORS, version_of
-from converters.lowering.records import Model, Quantization, Tensor
+from converters.lowering.records import Model, Operator, Quantization, Tensor
 
 _FILE_IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
@@ -26,38 +27,33 @@ _ENUMERATIONS = {
 }
 
 
-def write_model(model: Model, *, description: str, signature: str = "serving_default") -> bytes:
+def write_model(
+    model: Model, *, description: str, signature: str = "serving_default", metadata: Mapping[str, bytes] | None = None
+) -> bytes:
     """The TFLite file of `model`.
 
     Args:
         model: checked by the lowering or the quantizer.
         description: who made it, in the file's description field.
         signature: the name under which runtimes find inputs and outputs by name.
+        metadata: further buffers, by the name under which readers look for them.
     """
+    buffers = _Buffers()
+    codes = sorted(
+        {(operator.code, version_of(operator, part)) for part in model.parts() for operator in part.operators}
+    )
+    subgraphs = [
+        _subgraph(part, "main" if place == 0 else f"step{place}", codes, buffers)
+        for place, part in enumerate(model.parts())
+    ]
     indices = {name: index for index, name in enumerate(model.tensors)}
-    buffers = [_AlignedBuffer()]
-    tensors = [_tensor(tensor, buffers) for tensor in model.tensors.values()]
-    codes = sorted({(operator.code, version_of(operator, model)) for operator in model.operators})
-    operators = []
-    for operator in model.operators:
-        packed = schema.OperatorT()
-        packed.opcodeIndex = codes.index((operator.code, version_of(operator, model)))
-        packed.inputs = [indices[name] for name in operator.inputs]
-        packed.outputs = [indices[name] for name in operator.outputs]
-        _set_options(packed, OPERATORS[operator.code].options, operator.options)
-        operators.append(packed)
-    subgraph = schema.SubGraphT()
-    subgraph.name = "main"
-    subgraph.tensors = tensors
-    subgraph.inputs = [indices[name] for name in model.inputs]
-    subgraph.outputs = [indices[name] for name in model.outputs]
-    subgraph.operators = operators
     packed_model = schema.ModelT()
     packed_model.version = _SCHEMA_VERSION
     packed_model.description = description
     packed_model.operatorCodes = [_code(code, version) for code, version in codes]
-    packed_model.subgraphs = [subgraph]
-    packed_model.buffers = buffers
+    packed_model.subgraphs = subgraphs
+    packed_model.metadata = [_metadata(name, content, buffers) for name, content in (metadata or {}).items()]
+    packed_model.buffers = buffers.packed
     packed_model.signatureDefs = [_signature(model, indices, signature)]
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(packed_model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
@@ -85,18 +81,63 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         return packed
 
 
-def _tensor(tensor: Tensor, buffers: list[_AlignedBuffer]) -> Any:
+class _Buffers:
+    """The buffers of a file; content that several tensors have is stored once."""
+
+    def __init__(self) -> None:
+        self.packed = [_AlignedBuffer()]
+        self._places: dict[bytes, int] = {}
+
+    def place_of(self, content: npt.NDArray[Any]) -> int:
+        """The index of the buffer with this content."""
+        key = content.tobytes()
+        if key not in self._places:
+            self._places[key] = len(self.packed)
+            buffer = _AlignedBuffer()
+            buffer.data = content
+            self.packed.append(buffer)
+        return self._places[key]
+
+
+def _subgraph(model: Model, name: str, codes: Sequence[tuple[str, int]], buffers: _Buffers) -> Any:
+    indices = {name: index for index, name in enumerate(model.tensors)}
+    places = {code: index for index, code in enumerate(codes)}
+    packed = schema.SubGraphT()
+    packed.name = name
+    packed.tensors = [_tensor(tensor, buffers) for tensor in model.tensors.values()]
+    packed.inputs = [indices[each] for each in model.inputs]
+    packed.outputs = [indices[each] for each in model.outputs]
+    packed.operators = [_operator(operator, model, places, indices) for operator in model.operators]
+    return packed
+
+
+def _operator(
+    operator: Operator, model: Model, places: Mapping[tuple[str, int], int], indices: Mapping[str, int]
+) -> Any:
+    packed = schema.OperatorT()
+    packed.opcodeIndex = places[operator.code, version_of(operator, model)]
+    packed.inputs = [indices[name] for name in operator.inputs]
+    packed.outputs = [indices[name] for name in operator.outputs]
+    _set_options(packed, OPERATORS[operator.code].options, operator.options)
+    return packed
+
+
+def _tensor(tensor: Tensor, buffers: _Buffers) -> Any:
     packed = schema.TensorT()
     packed.name = tensor.name
     packed.shape = np.array(tensor.shape, dtype=np.int32)
     packed.type = getattr(schema.TensorType, tensor.dtype.upper())
     if tensor.data is not None:
-        packed.buffer = len(buffers)
-        buffer = _AlignedBuffer()
-        buffer.data = np.ascontiguousarray(tensor.data, dtype=tensor.dtype)
-        buffers.append(buffer)
+        packed.buffer = buffers.place_of(np.ascontiguousarray(tensor.data, dtype=tensor.dtype))
     if tensor.quantization is not None:
         packed.quantization = _quantization(tensor.quantization)
+    return packed
+
+
+def _metadata(name: str, content: bytes, buffers: _Buffers) -> Any:
+    packed = schema.MetadataT()
+    packed.name = name
+    packed.buffer = buffers.place_of(np.frombuffer(content, np.uint8))
     return packed
 
 

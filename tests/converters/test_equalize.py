@@ -152,7 +152,7 @@ def test_unequal_channels_cost_little_once_equalized(monkeypatch):
         return convert(request).parity.stage(INT8_STAGE).sqnr_db
 
     equalized = sqnr_db()
-    monkeypatch.setattr("converters.pipeline.channel_scales", lambda model, sizes: {})
+    monkeypatch.setattr("converters.int8_builder.channel_scales", lambda model, sizes: {})
     assert equalized > sqnr_db() + 4
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from converters import parity, quantize
 from converters.errors import ConversionError
 from converters.graph import read_graph
-from converters.lowering import layout, padding
+from converters.lowering import layout, outline, padding
 from converters.lowering.lower import lower
 from converters.to_onnx import to_onnx
 from tests.converters.toys import MAP_2D, TOYS, Toy
@@ -21,7 +21,7 @@ def lowered(module, shape):
     return lower(read_graph(to_onnx(module, torch.zeros(shape))))
 
 
-@pytest.mark.parametrize("module", [layout, padding, parity, quantize])
+@pytest.mark.parametrize("module", [layout, outline, padding, parity, quantize])
 def test_the_examples_in_the_docstrings_hold(module):
     result = doctest.testmod(module)
     assert result.attempted > 0
@@ -80,7 +80,7 @@ def test_an_activation_stays_where_the_value_before_it_is_read_elsewhere():
         (nn.ConstantPad1d(2, 1.5), (1, 4, 10), "Pad node .* other than zero"),
         (nn.ConstantPad1d(-2, 0.0), (1, 4, 10), r"Pad node .* crops .*input shapes \[1, 4, 10\]"),
         (Toy(lambda x: x / x), (1, 4), "Div node .* constant without zeros"),
-        (Toy(lambda x: x @ x), (1, 4, 4), "MatMul node .* constant matrix on the right"),
+        (Toy(lambda x: torch.ones(3, 4) @ x), (4, 4), "MatMul node .* constant on the left"),
     ],
 )
 def test_a_use_without_a_tflite_form_is_refused_with_node_reason_and_shapes(module, shape, message):

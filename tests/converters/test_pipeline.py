@@ -80,7 +80,7 @@ def test_tcresnet8_in_int8_keeps_its_logits_on_clips_it_was_not_calibrated_on(co
 
 def test_tcresnet8_is_all_int8(conversion):
     report = conversion.quantization
-    assert (1.0, 1.0, 1.0) == (report.int8_operators, report.int8_macs, report.int8_weight_bytes)
+    assert (1.0, 1.0, 1.0) == (report.shares.operators, report.shares.macs, report.shares.weight_bytes)
     assert 1_521_984 + 48 * 12 == sum(row.macs for row in report.operators)
     assert report.layers == tuple(sorted(report.layers, key=lambda layer: layer.sqnr_db))
     assert 16 == len(report.layers)
@@ -182,6 +182,9 @@ def broken(value):
         ({"calibration": np.ones((8, 6), np.float32)}, "every value of the calibration clips is 1.0: no range"),
         ({"calibration": np.ones((8, 6), np.int16)}, "calibration has dtype int16; expected floating-point"),
         ({"check": GOOD[:0]}, "check is empty"),
+        ({"precisions": ("int8",)}, "int8 needs calibration clips; give some, or ask for float16 or dynamic"),
+        ({"precisions": ("fp8",)}, "no precision is called 'fp8';"),
+        ({"keep_float": ("CONV",)}, "keep_float is about operators of the int8 file"),
         ({"method": "entropy"}, "no calibration method is called 'entropy'; known: minmax, percentile, mse"),
         ({"input_name": "same", "output_name": "same"}, "input and output are called 'same' and 'same'"),
     ],
@@ -189,6 +192,51 @@ def broken(value):
 def test_a_request_that_cannot_be_met_is_refused_at_birth(fields, message):
     with pytest.raises(ConversionError, match=message):
         ConversionRequest(**{"module": nn.ReLU(), "example": GOOD[:1], **fields})
+
+
+class Gru(nn.Module):
+    """A recurrent classifier of rows, small; its matrix of the input and its head are no part of the recurrence."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru, self.head = nn.GRU(10, 16, batch_first=True), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.gru(x)[0][:, -1])
+
+
+def test_a_recurrent_network_keeps_int8_weights_and_says_that_its_data_are_float():
+    torch.manual_seed(3)
+    clips = inputs((1, 12, 10), 64) / 2
+    seen = convert(ConversionRequest(module=Gru(), example=clips[:1], calibration=clips, gates=None))
+    assert "recurrence" == seen.mixture.choices[0].family
+    assert seen.parity.stage(INT8_STAGE).sqnr_db > 30.0
+    assert (1.0, 1.0) == (seen.int8.shares.macs, seen.int8.shares.weight_bytes)
+    assert "in float: recurrence" in render_report(seen, title="gru")
+
+
+def test_a_network_that_decides_from_a_value_is_refused_with_the_line_that_does():
+    class Deciding(nn.Module):
+        def forward(self, x):
+            return x * 2 if x.sum() > 0 else x
+
+    with pytest.raises(ConversionError, match=r"test_pipeline.py, line \d+ decides from the value of a tensor"):
+        convert(ConversionRequest(module=Deciding(), example=GOOD[:1]))
+
+
+def test_all_in_float_is_no_int8_file_unless_the_share_is_waived():
+    request = {"module": nn.Linear(6, 3), "example": GOOD[:1], "calibration": GOOD, "keep_float": (".",)}
+    with pytest.raises(GateFailedError, match=r"share of multiply-accumulates that are int8 is 0, the bound is 0\.5"):
+        convert(ConversionRequest(**request))
+    waived = convert(ConversionRequest(**request, gates=ParityGates(int8_macs=0.0)))
+    assert 0.0 == waived.int8.shares.macs
+
+
+@pytest.mark.parametrize("precision", ["float16", "dynamic"])
+def test_precisions_of_weights_need_no_clips(precision):
+    seen = convert(ConversionRequest(module=nn.Linear(6, 3), example=GOOD[:1], precisions=(precision,)))
+    assert ["float32", precision] == list(seen.files)
+    assert seen.mixture is None
 
 
 def test_an_example_of_another_shape_than_the_onnx_model_is_refused():

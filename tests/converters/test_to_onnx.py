@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from converters.errors import ConversionError
-from converters.to_onnx import OPSET, read_model, to_onnx
+from converters.onnx_file import read_model
+from converters.to_onnx import OPSET, to_onnx
 from tests.converters.toys import Toy
 
 

@@ -81,6 +81,8 @@ def test_every_row_of_the_table_exists_in_the_schema():
 def test_every_row_of_the_table_is_made_by_some_toy():
     made = {operator.code for name in TOYS for operator in int8(lowered(name)).operators}
     made |= {operator.code for name in TOYS for operator in lowered(name).operators}
+    made |= {"IF"}  # of steps that repeat: tests/converters/test_outline.py
+    made |= {"DEQUANTIZE"}  # bridges and packed weights: tests/converters/test_islands.py, test_weight_forms.py
     assert set(OPERATORS) == made
 
 

@@ -187,6 +187,109 @@ TOYS: dict[str, tuple[str, tuple[int, ...], Callable[[], nn.Module]]] = {
             linear=nn.Linear(6, 4),
         ),
     ),
+    "parts of one size": (
+        "Split",
+        MAP_1D,
+        lambda: Toy(
+            lambda x, conv: torch.cat([part * 2 ** (i - 1) for i, part in enumerate(conv(x).split(2, 1))], 1),
+            conv=nn.Conv1d(6, 6, 3),
+        ),
+    ),
+    "parts of two sizes": (
+        "Split",
+        MAP_1D,
+        lambda: Toy(
+            lambda x, conv: torch.cat(torch.split_with_sizes(conv(x), [1, 4], 1)[::-1], 1), conv=nn.Conv1d(6, 5, 3)
+        ),
+    ),
+    "part of an axis that has no place": (
+        "Slice",
+        MAP_1D,
+        lambda: Toy(lambda x, conv: conv(x).unsqueeze(1)[:, :, 1:4], conv=nn.Conv1d(6, 5, 3)),
+    ),
+    "every third step": ("Slice", MAP_1D, lambda: Toy(lambda x, conv: conv(x)[:, 1:4, 2::3], conv=nn.Conv1d(6, 5, 3))),
+    "one step": ("Gather", MAP_1D, lambda: Toy(lambda x, conv: conv(x)[:, :, -2], conv=nn.Conv1d(6, 5, 3))),
+    "some channels": (
+        "Gather",
+        MAP_1D,
+        lambda: Toy(lambda x, conv: conv(x)[:, torch.tensor([3, 0, 3])], conv=nn.Conv1d(6, 5, 3)),
+    ),
+    "one of the parts of a concatenation": (
+        "Gather",
+        MAP_1D,
+        lambda: Toy(
+            lambda x, conv: torch.cat([conv(x).mean(1, keepdim=True), x[:, :1, :19]], 1)[:, 0], conv=nn.Conv1d(6, 5, 3)
+        ),
+    ),
+    "enlarged, bilinear": (
+        "Resize",
+        MAP_2D,
+        lambda: Toy(
+            lambda x, conv: F.interpolate(conv(x), scale_factor=2, mode="bilinear", align_corners=False),
+            conv=nn.Conv2d(4, 3, 3),
+        ),
+    ),
+    "resized, bilinear with corners": (
+        "Resize",
+        MAP_2D,
+        lambda: Toy(lambda x: F.interpolate(x, size=(15, 5), mode="bilinear", align_corners=True)),
+    ),
+    "enlarged, nearest": ("Resize", MAP_2D, lambda: nn.Upsample(scale_factor=(3, 2), mode="nearest")),
+    "enlarged with its axes exchanged": (
+        "Resize",
+        (1, 8, 7),
+        lambda: Toy(
+            lambda x, conv: F.interpolate(conv(x.transpose(1, 2)[:, None]), scale_factor=2, mode="bilinear"),
+            conv=nn.Conv2d(1, 3, 3),
+        ),
+    ),
+    "conv whose axes are exchanged": (
+        "Conv",
+        (1, 9, 8),
+        lambda: Toy(
+            lambda x, conv, pool, other: other(pool(conv(x.transpose(1, 2)[:, None]))).mean(2),
+            conv=nn.Conv2d(1, 4, (3, 5), stride=(2, 1), padding=(1, 2)),
+            pool=nn.MaxPool2d((1, 2)),
+            other=nn.Conv2d(4, 4, (3, 1), groups=4, padding=(2, 0), dilation=(2, 1)),
+        ),
+    ),
+    "product of two values": (
+        "MatMul",
+        MAP_1D,
+        lambda: Toy(lambda x, conv: conv(x) @ x.transpose(1, 2)[:, :19], conv=nn.Conv1d(6, 5, 3)),
+    ),
+    "product of a value that lies transposed": (
+        "MatMul",
+        (1, 9, 6),
+        lambda: Toy(lambda x, linear: linear(x)[:, :2] @ x.transpose(1, 2), linear=nn.Linear(6, 6)),
+    ),
+    "map whose channels are joined with frequencies": (
+        "Reshape",
+        MAP_2D,
+        lambda: Toy(
+            lambda x, conv, linear: linear(torch.relu(conv(x).transpose(1, 2).flatten(2)).mean(1)),
+            conv=nn.Conv2d(4, 3, 3),
+            linear=nn.Linear(15, 4),
+        ),
+    ),
+    "joined map read by a conv": (
+        "Reshape",
+        MAP_2D,
+        lambda: Toy(
+            lambda x, conv, other: other(conv(x).transpose(1, 2).flatten(2).transpose(1, 2)),
+            conv=nn.Conv2d(4, 3, 3),
+            other=nn.Conv1d(15, 4, 3),
+        ),
+    ),
+    "joined map read by two": (
+        "Reshape",
+        MAP_2D,
+        lambda: Toy(
+            lambda x, conv, linear: linear(conv(x).flatten(2)) + conv(x).flatten(2)[:, :, :4],
+            conv=nn.Conv2d(4, 3, 3),
+            linear=nn.Linear(40, 4),
+        ),
+    ),
     "relu": ("Relu", MAP_1D, nn.ReLU),
     "relu read twice": (
         "Relu",

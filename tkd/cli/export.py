@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.bundle_contents import PRECISIONS
 from converters.command_line import ExitCode, parser, progress, run, say
 from converters.errors import ConversionError, GateFailedError
 from converters.files import write_text
 from tkd.errors import TkdError
 
 if TYPE_CHECKING:
-    from tkd.export.bundles import Export
+    from tkd.export.bundles import Export, Gates, Wanted
     from tkd.export.choose import Choice
 
 _PROGRAM = "tkd-export"
@@ -36,9 +37,15 @@ def _command(argv: Sequence[str]) -> int:
     start = time.monotonic()
     options = _parser().parse_args(argv)
     # Imports of torch and onnx take seconds: after the arguments, so that --help is instant.
-    from converters.parity import ParityGates
+    if options.onnx is not None:
+        from tkd.cli.export_onnx import export_onnx
+
+        wanted = _wanted(options)
+        return export_onnx(options, wanted.precisions, wanted.method, _gates(options).parity)
+    if options.calibration is not None:
+        raise ConversionError("--calibration goes with --onnx; a student is calibrated on clips of its --data")
     from tkd.audio.features import FeatureConfig
-    from tkd.export.bundles import Gates, export_student
+    from tkd.export.bundles import export_student
     from tkd.export.choose import choose_checkpoint
     from tkd.export.material import Amounts, find_data, load_material
 
@@ -59,8 +66,7 @@ def _command(argv: Sequence[str]) -> int:
         Amounts(calibration=options.calibration_clips, pack=options.evaluation_clips, pack_anyway=options.pack_anyway),
         display,
     )
-    gates = Gates(parity=ParityGates(int8_sqnr_db=options.min_sqnr_db), max_accuracy_drop=options.max_accuracy_drop)
-    export = export_student(choice, material, gates, options.output, int8=options.int8, force=options.force)
+    export = export_student(choice, material, _gates(options), options.output, _wanted(options), force=options.force)
     document = _document(choice, export, time.monotonic() - start)
     if options.json:
         text = json.dumps(document, indent=2) + "\n"
@@ -70,16 +76,64 @@ def _command(argv: Sequence[str]) -> int:
     return ExitCode.GOOD
 
 
+def _wanted(options: argparse.Namespace) -> Wanted:
+    from tkd.export.bundles import Wanted
+
+    asked = {"float16": options.fp16, "dynamic": options.dynamic, "int8": options.int8}
+    return Wanted(
+        precisions=tuple(precision for precision in PRECISIONS if asked.get(precision)),
+        keep_float=tuple(options.keep_float),
+        method=options.ranges,
+    )
+
+
+def _gates(options: argparse.Namespace) -> Gates:
+    from converters.parity import ParityGates
+    from tkd.export.bundles import Gates
+
+    parity = ParityGates(
+        float_relative_error=options.max_float_error,
+        float16_sqnr_db=options.min_fp16_sqnr_db,
+        int8_sqnr_db=options.min_sqnr_db,
+        int8_top1_agreement=options.min_agreement / 100,
+        int8_macs=options.min_int8_share / 100,
+    )
+    return Gates(parity=parity, max_accuracy_drop=options.max_accuracy_drop)
+
+
 def _parser() -> argparse.ArgumentParser:
     made = parser(
         _PROGRAM,
-        "Exports a student to TFLite: PyTorch → ONNX → TFLite float32, and int8 when asked; every step is compared\n"
-        "with the one before, and nothing is written unless all bounds are kept.",
-        "example:\n  tkd-export --student tcresnet --int8",
+        "Exports a student to TFLite: PyTorch → ONNX → TFLite float32, and float16, dynamic range or int8 when asked.\n"
+        "Every step is compared with the one before, and nothing is written unless all gates are passed.",
+        "examples:\n  tkd-export --student tcresnet --int8\n"
+        "  tkd-export --onnx detector.onnx --int8 --calibration clips.npz",
     )
     made.add_argument("--student", help="a student's name; its newest completed run is taken, else the starter")
     made.add_argument("--checkpoint", type=Path, metavar="FILE", help="this checkpoint instead")
-    made.add_argument("--int8", action="store_true", help="quantize too; the float32 bundle is written beside it")
+    made.add_argument("--onnx", type=Path, metavar="FILE", help="an ONNX model of any origin instead")
+    made.add_argument(
+        "--calibration", type=Path, metavar="NPZ", help="its inputs, (clips, *axes), as np.savez writes them; for int8"
+    )
+    made.add_argument("--float32", action="store_true", help="the float32 bundle, which is always written")
+    made.add_argument("--fp16", action="store_true", help="also one with float16 weights: half the size, same speed")
+    made.add_argument(
+        "--dynamic", action="store_true", help="also one of dynamic range: int8 weights, float in and out"
+    )
+    made.add_argument("--int8", action="store_true", help="also one in int8; says which operators stay float, and why")
+    made.add_argument(
+        "--keep-float",
+        action="append",
+        default=[],
+        metavar="REGEX",
+        help="operators of the int8 file that stay float: searched in 'TYPE name'; may be given again",
+    )
+    made.add_argument(
+        "--ranges",
+        choices=("minmax", "percentile", "mse"),
+        default="minmax",
+        help="how calibration chooses int8 ranges (minmax)",
+    )
     made.add_argument(
         "--data", type=Path, metavar="DIR", help="data set to calibrate and score on (default: the checkpoint's)"
     )
@@ -92,10 +146,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--evaluation-clips", type=_positive, default=480, metavar="N", help="in the pack (480)")
     made.add_argument("--pack-anyway", action="store_true", help="pack clips whose licence forbids it or is not known")
-    made.add_argument("--min-sqnr-db", type=float, default=30.0, metavar="DB", help="gate on int8 against float32 (30)")
-    made.add_argument(
+    gates = made.add_argument_group("gates", "a file that breaks one is not written, and the exit code is 1")
+    gates.add_argument(
+        "--max-float-error",
+        type=float,
+        default=1e-4,
+        metavar="SHARE",
+        help="torch to ONNX to float32: largest error, as a share of the largest output (1e-4)",
+    )
+    gates.add_argument(
+        "--min-sqnr-db", type=float, default=25.0, metavar="DB", help="int8 and dynamic against float32 (25)"
+    )
+    gates.add_argument(
+        "--min-fp16-sqnr-db", type=float, default=40.0, metavar="DB", help="float16 against float32 (40)"
+    )
+    gates.add_argument(
+        "--min-agreement",
+        type=_percent,
+        default=95.0,
+        metavar="PERCENT",
+        help="clips of the pack with the same answer as float32 (95)",
+    )
+    gates.add_argument(
+        "--min-int8-share",
+        type=_percent,
+        default=50.0,
+        metavar="PERCENT",
+        help="multiply-accumulates of the int8 file that are int8 (50)",
+    )
+    gates.add_argument(
         "--max-accuracy-drop", type=float, default=0.5, metavar="POINTS",
-        help="gate on the whole test split: accuracy, or mAP where clips have several labels (0.5)",
+        help="torch to each file on the whole test split: accuracy, or mAP where clips have several labels (0.5)",
     )  # fmt: skip
     return made
 
@@ -104,6 +185,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, saw {text}")
     return int(text)
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 100, saw {text}")
+    return value
 
 
 def _document(choice: Choice, export: Export, seconds: float) -> dict[str, Any]:
@@ -128,30 +219,46 @@ def _print(export: Export, document: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from converters.report import mixture_sentence
     from tkd.evaluate import SHORT_NAMES
+    from tkd.export.bundles import paired_words
     from tkd.provenance import synthetic_words
 
     console = Console(highlight=False, soft_wrap=True)
     pack, test = export.stages[0].pack.total, export.stages[0].test.total
     metric = SHORT_NAMES[export.stages[0].test.metric]
-    table = Table("stage", "against the stage before", "pack %", "test %", "KiB")
-    stages = {each.stage: each for each in export.conversion.parity.stages}
+    table = Table("stage", "max error", "SQNR dB", "pack %", "test %", "KiB", "time ×")
+    stages = {each.stage.rpartition(" ")[2]: each for each in export.conversion.parity.stages}
     sizes = {bundle.precision: bundle.model.stat().st_size / 1024 for bundle in export.bundles}
-    for column in table.columns[2:]:
+    for column in table.columns[1:]:
         column.justify = "right"
-    for stage, comparison in zip(export.stages, [None, *stages.values()], strict=True):
-        against = "" if comparison is None else f"max error {comparison.max_abs_error:.0e}, {comparison.sqnr_db:.0f} dB"
+    for stage in export.stages:
+        seen = stages.get(stage.name)
+        against = ("", "") if seen is None else (f"{seen.max_abs_error:.0e}", f"{seen.sqnr_db:.0f}")
         scores = [f"{100 * each.value:.1f}" for each in (stage.pack, stage.test)]
         size = f"{sizes[stage.name]:.1f}" if stage.name in sizes else ""
-        table.add_row(stage.name, against, *scores, size)
+        times = str(export.conversion.latency.get(stage.name, ""))
+        table.add_row(stage.name, *against, *scores, size, times)
     console.print(table)
     console.print(f"{metric} on {pack} clips of the evaluation pack and on all {test} of the test split")
-    proof = export.conversion.quantization
-    if proof is not None:
+    console.print(
+        "error and SQNR: onnx to torch, float32 to onnx, the others to float32; time: to float32, on this computer"
+    )
+    for stage in export.stages:
+        if stage.paired is not None and stage.paired.gained + stage.paired.lost:
+            counts = f"{stage.paired.gained} clips gained, {stage.paired.lost} lost"
+            console.print(f"{stage.name} to torch: {paired_words(stage.paired)} points on the test split; {counts}")
+    if export.conversion.int8 is not None and export.conversion.mixture is not None:
+        shares = export.conversion.int8.shares
         console.print(
-            f"int8: {100 * proof.int8_operators:.0f} % of operators, {100 * proof.int8_macs:.0f} % of MACs, "
-            f"{100 * proof.int8_weight_bytes:.0f} % of weight bytes"
+            f"int8: {100 * shares.operators:.0f} % of operators, {100 * shares.macs:.0f} % of MACs, "
+            f"{100 * shares.weight_bytes:.0f} % of weight bytes; {mixture_sentence(export.conversion.mixture)}"
         )
+    latency = export.conversion.latency.get("int8")
+    if latency is not None and latency.is_slower:
+        console.print(f"int8 takes {latency} times as long as float32 on this computer: measure both with tkd-bench")
+    if export.conversion.advice is not None:
+        console.print(export.conversion.advice.sentence())
     if document["synthetic"]:
         console.print(synthetic_words(export.material.description))
     for bundle in export.bundles:

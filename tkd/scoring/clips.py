@@ -148,7 +148,7 @@ def _packed(models: Sequence[Model]) -> ClipSet:
         split="test",
         ids=first.ids,
         # Only names of keywords tell a speaker.
-        speakers=first.ids if several else tuple(_speaker(name) for name in first.ids),
+        speakers=first.ids if several else tuple(group_of(name) for name in first.ids),
         labels=first.labels.astype(np.float32 if several else np.int64),
         protocol={key: models[0].trained_on.get(key) for key in _PROTOCOL},
         waveforms=None,
@@ -213,7 +213,8 @@ def _front_end(model: Model) -> FeatureConfig:
     return model.features
 
 
-def _speaker(name: str) -> str:
+def group_of(name: str) -> str:
+    """The speaker of a clip; a clip of silence is a group of its own."""
     return name if _is_silence(name) else speaker_of(name)
 
 

@@ -7,12 +7,17 @@ Tested in `tests/tkd/students/test_recurrent.py`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tkd.students.student import GatedStudent
 from tkd.students.tensorflow_layers import initialise_glorot
+
+if TYPE_CHECKING:
+    import onnx
 
 
 class PeepholeLstm(nn.Module):
@@ -62,22 +67,99 @@ class PeepholeLstm(nn.Module):
         """The projected output of each step; see the class for shapes."""
         # The input's matrix product is taken once for all steps. Joining it to the recurrent one (concatenate, then
         # one product a step) trains a fifth faster on one core, but forces one int8 scale on inputs and outputs.
-        from_input = F.linear(steps.transpose(0, 1), self.input_weight, self.bias)
-        memory = steps.new_zeros(len(steps), self.units)
-        output = steps.new_zeros(len(steps), self.projected)
-        peephole_admit, peephole_forget, peephole_emit = self.peephole.unbind()
-        outputs = []
-        for projected in from_input.unbind(dim=0):
-            # One split, not four slices: the gradient of a slice is a whole matrix of zeros around it.
-            gates = projected + F.linear(output, self.recurrent_weight)
-            admit, forget, emit, candidate = torch.split_with_sizes(gates, [self.units] * 4, dim=1)
-            admit = torch.sigmoid(admit + peephole_admit * memory)
-            forget = torch.sigmoid(forget + peephole_forget * memory)
-            memory = forget * memory + admit * torch.tanh(candidate)
-            emit = torch.sigmoid(emit + peephole_emit * memory)
-            output = F.linear(emit * torch.tanh(memory), self.projection)
-            outputs.append(output)
-        return torch.stack(outputs, dim=1)
+        rows = F.linear(steps.transpose(0, 1), self.input_weight, self.bias)
+        weights = (self.recurrent_weight, self.peephole, self.projection)
+        is_recorded = torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()  # type: ignore[attr-defined, no-untyped-call]
+        outputs: Tensor = (_Recorded.apply if is_recorded else _recurrence)(rows, *weights)
+        return outputs.transpose(0, 1)
+
+    def onnx_functions(self) -> list[onnx.FunctionProto]:
+        """What the operator that stands for all steps in an exported network does; see `converters.to_onnx`."""
+        from onnx import parser
+
+        return [parser.parse_function(_ONNX_FUNCTION)]
+
+
+def _recurrence(rows: Tensor, recurrent_weight: Tensor, peephole: Tensor, projection: Tensor) -> Tensor:
+    """The outputs m of all steps, shape (time, batch, projected), from W x + b of each, (time, batch, 4 × units)."""
+    projected, units = projection.shape
+    memory = rows.new_zeros(rows.shape[1], units)
+    output = rows.new_zeros(rows.shape[1], projected)
+    peephole_admit, peephole_forget, peephole_emit = peephole.unbind()
+    outputs = []
+    for row in rows.unbind(dim=0):
+        # One split, not four slices: the gradient of a slice is a whole matrix of zeros around it.
+        gates = row + F.linear(output, recurrent_weight)
+        admit, forget, emit, candidate = torch.split_with_sizes(gates, [units] * 4, dim=1)
+        admit = torch.sigmoid(admit + peephole_admit * memory)
+        forget = torch.sigmoid(forget + peephole_forget * memory)
+        memory = forget * memory + admit * torch.tanh(candidate)
+        emit = torch.sigmoid(emit + peephole_emit * memory)
+        output = F.linear(emit * torch.tanh(memory), projection)
+        outputs.append(output)
+    return torch.stack(outputs)
+
+
+class _Recorded(torch.autograd.Function):
+    """`_recurrence` as one operator of the exported graph, where its steps would be thousands.
+
+    A recording takes names and shapes only, and would record the thousands if they were computed.
+    """
+
+    @staticmethod
+    def forward(_ctx: Any, rows: Tensor, *weights: Tensor) -> Tensor:
+        return rows.new_zeros(len(rows), rows.shape[1], len(weights[-1]))
+
+    @staticmethod
+    def symbolic(graph: Any, rows: Any, *weights: Any) -> Any:
+        time, batch, _ = rows.type().sizes()
+        made = graph.op("tkd::PeepholeLstm", rows, *weights)
+        made.setType(rows.type().with_sizes([time, batch, weights[-1].type().sizes()[0]]))
+        return made
+
+
+# ONNX's LSTM has peepholes and no projection. The order of the gates is that of `PeepholeLstm`.
+_ONNX_FUNCTION = """
+<domain: "tkd", opset_import: ["" : 17]>
+PeepholeLstm (rows, recurrent_weight, peephole, projection) => (outputs)
+{
+    weight = Transpose <perm = [1, 0]> (recurrent_weight)
+    to_output = Transpose <perm = [1, 0]> (projection)
+    peep_admit, peep_forget, peep_emit = Split <axis = 0> (peephole)
+    batch = Shape <start = 1, end = 2> (rows)
+    projected = Shape <start = 0, end = 1> (projection)
+    units = Shape <start = 1, end = 2> (projection)
+    output_shape = Concat <axis = 0> (batch, projected)
+    memory_shape = Concat <axis = 0> (batch, units)
+    first_output = ConstantOfShape (output_shape)
+    first_memory = ConstantOfShape (memory_shape)
+    last_output, last_memory, outputs = Scan <num_scan_inputs = 1, body = step
+        (float[batch, projected] output, float[batch, units] memory, float[batch, gates] row) =>
+        (float[batch, projected] new_output, float[batch, units] new_memory, float[batch, projected] emitted)
+    {
+        product = MatMul (output, weight)
+        gates = Add (row, product)
+        sum_admit, sum_forget, sum_emit, candidate = Split <axis = 1> (gates)
+        seen_admit = Mul (peep_admit, memory)
+        seen_forget = Mul (peep_forget, memory)
+        all_admit = Add (sum_admit, seen_admit)
+        all_forget = Add (sum_forget, seen_forget)
+        admit = Sigmoid (all_admit)
+        forget = Sigmoid (all_forget)
+        squashed = Tanh (candidate)
+        new = Mul (admit, squashed)
+        kept = Mul (forget, memory)
+        new_memory = Add (kept, new)
+        seen_emit = Mul (peep_emit, new_memory)
+        all_emit = Add (sum_emit, seen_emit)
+        emit = Sigmoid (all_emit)
+        shown = Tanh (new_memory)
+        hidden = Mul (emit, shown)
+        new_output = MatMul (hidden, to_output)
+        emitted = Identity (new_output)
+    }> (first_output, first_memory, rows)
+}
+"""
 
 
 class LstmP(GatedStudent):

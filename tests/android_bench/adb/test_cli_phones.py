@@ -1,6 +1,7 @@
 """`tkd-bench devices` and `tkd-bench doctor` with a phone, as their users meet them."""
 
 import json
+import sys
 
 import pytest
 
@@ -147,6 +148,22 @@ def test_devices_asks_each_phone_who_it_is(toy, capsys, monkeypatch):
     assert f"{serial}: Pixel (sailfish), Android 10, arm64-v8a, 2 CPUs at 1.59 GHz (mask 3), 2 CPUs at" in text
     assert record["phones"][0]["facts"]["abi"] == "arm64-v8a"
     assert record["phones"][0]["error"] is None
+
+
+def test_a_phone_of_the_adb_server_needs_no_more_than_the_base(toy, capsys, monkeypatch):
+    for module in ("adb_shell", "cryptography", "scipy", "ai_edge_litert"):
+        for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, module, None)
+    for name in ("android_bench.adb.direct", "android_bench.adb.keys"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with toy.daemon() as daemon, adb_server(toy) as server:
+        server.connect(daemon.port)
+        monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:{server.port}")
+        assert main(["doctor", "--device", "pixel1"]) == 0
+        assert main(["doctor", "--connect", "127.0.0.1:1"]) == 2
+
+    assert "is not installed; in a checkout of the project: pip install '.[bench]'" in capsys.readouterr().err
 
 
 def test_devices_looks_at_a_phone_on_the_network(toy, capsys):

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from adb_shell.exceptions import UsbReadFailedError
 from adb_shell.transport.base_transport import BaseTransport
 
 from android_bench.adb.direct import DirectConnection, _Guard
@@ -218,6 +219,15 @@ def test_a_phone_that_always_garbles_is_given_up(toy, tmp_path):
         toy.phone(link.port).run(("true",), 5)
 
 
+def test_a_greeting_that_is_damaged_where_nobody_looks_is_noticed(toy):
+    def wrong_complement(number: int, header: bytes, data: bytes) -> bytes:
+        return header[:20] + b"\0\0\0\0" + data
+
+    wanted = pytest.raises(DeviceLostError, match=r"does not speak ADB as expected: .* starts no packet")
+    with toy.daemon() as daemon, faulty_link(daemon.port, garble=wrong_complement) as link, wanted:
+        toy.phone(link.port).run(("true",), 5)
+
+
 def test_a_link_of_one_megabyte_a_second_takes_its_time_and_all_of_it(toy, tmp_path):
     local = tmp_path / "model.tflite"
     local.write_bytes(random.Random(1).randbytes(1_500_000))
@@ -246,6 +256,28 @@ class LittleAtATime(BaseTransport):
     def bulk_write(self, data: memoryview, transport_timeout_s: float | None) -> int:
         self.writes += 1
         return self._socket.send(data[:777])
+
+
+class AsUsb(LittleAtATime):
+    """A link whose time-outs are errors of reading, as adb-shell's USB transport has them."""
+
+    def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
+        self._socket.settimeout(transport_timeout_s)
+        try:
+            return self._socket.recv(numbytes)
+        except TimeoutError as cause:
+            raise UsbReadFailedError("Could not receive data", cause) from cause
+
+
+def test_a_time_out_on_usb_is_a_time_out(toy):
+    with toy.daemon() as daemon:
+        made = Phone(
+            "the phone", lambda limit_s: DirectConnection(AsUsb(daemon.port), "the phone", toy.keys, limit_s), "USB"
+        )
+        with made as phone:
+            phone.facts()
+            with pytest.raises(DeviceTimeoutError, match=r"'sleep 30' on the phone took longer than 1 s and was ended"):
+                phone.run(("sleep", "30"), 1)
 
 
 def test_what_a_link_does_not_take_at_once_is_sent_after_it(toy, tmp_path):

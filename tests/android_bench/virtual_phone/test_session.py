@@ -261,6 +261,17 @@ def test_a_close_is_answered_with_a_close_and_ends_the_command(toy):
     assert not witness.exists()
 
 
+def test_a_stream_that_is_closed_in_the_same_breath_is_answered_too(toy):
+    with client(toy, streams=1) as raw:
+        raw.greet()
+        for local in (1, 2, 3):
+            service = b"exec:sleep 30\0"
+            opening = Packet(wire.OPEN, local, 0, service).pack() + service
+            raw.socket.sendall(opening + Packet(wire.CLSE, local, local).pack())
+
+            assert [raw.receive().command, raw.receive().command] == [wire.OKAY, wire.CLSE]
+
+
 def test_what_comes_for_a_stream_that_is_gone_is_ignored(toy):
     with client(toy) as raw:
         raw.greet()

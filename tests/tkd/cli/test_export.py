@@ -28,6 +28,27 @@ def test_the_first_line_is_the_chosen_checkpoint_and_the_rest_says_synthetic(
     assert read_bundle(tmp_path / "exports" / "tcresnet8-int8").precision == "int8"
 
 
+def test_every_precision_is_a_bundle_and_a_column_says_what_it_costs(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--fp16", "--dynamic", "--int8"]) == ExitCode.GOOD
+    output = capsys.readouterr().out
+    written = [line.rpartition("/")[2] for line in output.splitlines() if line.startswith("wrote ")]
+    assert written == [f"tcresnet8-{precision}" for precision in ("float32", "float16", "dynamic", "int8")]
+    assert "keep" in output  # the advice: what to keep in float, or that nothing is worth it
+
+
+def test_operators_told_to_stay_float_do_and_the_output_and_the_bundle_say_so(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--int8", "--keep-float", "^FULLY_CONNECTED logits$"]) == ExitCode.GOOD
+    assert "--keep-float ^FULLY_CONNECTED logits$ (1 operators: as told)" in capsys.readouterr().out
+    document = read_bundle(tmp_path / "exports" / "tcresnet8-int8").document
+    assert document["ops"]["mixture"]["not_int8"] == {"logits": "float32"}
+    assert document["outputs"][0]["dtype"] == "float32"
+    assert 0.9 < document["ops"]["int8_share"]["macs"] < 1.0
+
+
 def test_json_on_stdout_is_the_only_output(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments, "--json", "-"]) == ExitCode.GOOD
     document = json.loads(capsys.readouterr().out)
@@ -41,6 +62,11 @@ def test_json_on_stdout_is_the_only_output(arguments: list[str], capsys: pytest.
         (["--checkpoint", "none.safetensors"], ExitCode.USAGE, "there is no checkpoint none.safetensors"),
         (["--data", "/nowhere"], ExitCode.USAGE, "/nowhere"),
         (["--int8", "--min-sqnr-db", "99"], ExitCode.NO, "the bound is 99"),
+        (["--int8", "--keep-float", "GRU"], ExitCode.USAGE, "no operator matches 'GRU'"),
+        (["--int8", "--keep-float", "."], ExitCode.NO, "share of multiply-accumulates that are int8 is 0"),
+        (["--keep-float", "CONV"], ExitCode.USAGE, "operators of the int8 file, and none was asked for"),
+        (["--fp16", "--min-fp16-sqnr-db", "200"], ExitCode.NO, "float32 → float16: SQNR in dB"),
+        (["--calibration", "clips.npz"], ExitCode.USAGE, "--calibration goes with --onnx"),
     ],
 )
 def test_what_cannot_be_exported_is_one_sentence_its_code_and_no_bundle(

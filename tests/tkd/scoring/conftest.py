@@ -12,7 +12,7 @@ from converters.parity import ParityGates
 from tkd.audio.features import FEATURES
 from tkd.checkpoint import CheckpointSpec, read_checkpoint, write_checkpoint
 from tkd.data.speech_commands import TWELVE_LABELS
-from tkd.export.bundles import Gates, export_student
+from tkd.export.bundles import Gates, Wanted, export_student
 from tkd.export.choose import Choice
 from tkd.export.material import Amounts, Material, load_material
 from tkd.students import Student, build_student
@@ -43,7 +43,7 @@ def exported(spoken_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> E
     write_checkpoint(path, spec, _learn(material).state_dict())
     gates = Gates(parity=ParityGates(int8_sqnr_db=0.0, int8_top1_agreement=0.0), max_accuracy_drop=100.0)
     choice = Choice(checkpoint=read_checkpoint(path), reason="as told")
-    made = export_student(choice, material, gates, folder / "exports", int8=True)
+    made = export_student(choice, material, gates, folder / "exports", Wanted(precisions=("int8",)))
     return Exported(checkpoint=path, float32=made.bundles[0].folder, int8=made.bundles[1].folder, corpus=spoken_corpus)
 
 

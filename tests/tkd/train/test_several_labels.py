@@ -19,7 +19,7 @@ from tkd.cli.train import main
 from tkd.data.events import EventSettings, make_events
 from tkd.distill import DistillConfig
 from tkd.evaluate import score_several
-from tkd.export.bundles import Gates, export_student
+from tkd.export.bundles import Gates, Wanted, export_student
 from tkd.export.choose import Choice
 from tkd.export.material import Amounts, Material, load_material
 from tkd.teacher import TeacherConfig
@@ -28,6 +28,7 @@ from tkd.train.objectives import classification_loss
 from tkd.train.record import RunResult
 from tkd.train.run import run_training
 
+INT8 = Wanted(precisions=("int8",))
 LOOSE = ParityGates(int8_sqnr_db=5.0)
 
 
@@ -82,7 +83,7 @@ def test_the_checkpoint_names_its_metric(choice: Choice) -> None:
 
 
 def test_an_export_packs_every_label_and_scores_every_stage(choice: Choice, material: Material, tmp_path: Path) -> None:
-    export = export_student(choice, material, Gates(parity=LOOSE, max_accuracy_drop=100.0), tmp_path, int8=True)
+    export = export_student(choice, material, Gates(parity=LOOSE, max_accuracy_drop=100.0), tmp_path, INT8)
 
     pack = export.bundles[1].evaluation()
     assert (len(pack.ids), 8) == pack.labels.shape
@@ -97,7 +98,7 @@ def test_a_loss_of_precision_beyond_the_gate_leaves_no_bundle(
     choice: Choice, material: Material, tmp_path: Path
 ) -> None:
     with pytest.raises(GateFailedError, match="loss of mAP in points"):
-        export_student(choice, material, Gates(parity=LOOSE, max_accuracy_drop=-100.0), tmp_path / "e", int8=True)
+        export_student(choice, material, Gates(parity=LOOSE, max_accuracy_drop=-100.0), tmp_path / "e", INT8)
     assert not (tmp_path / "e").exists()
 
 

@@ -1,0 +1,111 @@
+"""What a file says of itself comes back as it was given, and no engine minds it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from torch import nn
+
+from converters.errors import ConversionError
+from converters.lowering.writer import write_model
+from converters.metadata import BUFFER, Card, metadata_buffer, read_metadata, with_files
+from converters.pipeline import ConversionRequest, convert
+from converters.runners import run_tflite
+from tests.converters.toys import inputs
+
+CARD = Card(
+    name="toy",
+    description="three classes",
+    author="nobody",
+    license="CC0",
+    labels=("yes", "no", "übrig"),
+    axes=("batch", "features"),
+    input_description="features, each divided by its channel_scale",
+    output_description="logits",
+    channel_scale=tuple(float(np.float32(0.5 + place)) for place in range(6)),
+    documents={"front_end.json": {"hop_ms": 10.0, "kind": "log mel"}, "provenance.json": {"git": {"dirty": False}}},
+)
+EXAMPLES = inputs((1, 6), 64)
+
+
+@pytest.fixture(scope="module")
+def conversion():
+    precisions = ("float16", "dynamic", "int8")
+    return convert(
+        ConversionRequest(
+            module=nn.Linear(6, 3),
+            example=EXAMPLES[:1],
+            calibration=EXAMPLES,
+            precisions=precisions,
+            card=CARD,
+            gates=None,
+        )
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "dynamic", "int8"])
+def test_every_file_gives_back_what_it_was_given_and_still_runs(conversion, precision):
+    content = conversion.files[precision].content
+    seen = read_metadata(content)
+    assert (CARD.name, CARD.description, CARD.author, CARD.license) == (
+        seen.name, seen.description, seen.author, seen.license,
+    )  # fmt: skip
+    assert (CARD.labels, CARD.channel_scale, dict(CARD.documents)) == (seen.labels, seen.channel_scale, seen.documents)
+    assert ["batch", "features"] == seen.input["dimension_names"]
+    assert ("input", "output") == (seen.input["name"], seen.output["name"])
+    assert (4, 3) == run_tflite(content, EXAMPLES[:4]).shape
+
+
+def test_the_files_behind_the_model_are_an_ordinary_zip(conversion):
+    with zipfile.ZipFile(io.BytesIO(conversion.float32.content)) as archive:
+        assert ["front_end.json", "provenance.json", "labels.txt"] == archive.namelist()
+        assert "yes\nno\nübrig\n" == archive.read("labels.txt").decode()
+        assert archive.testzip() is None
+
+
+def test_the_buffer_has_the_identifier_that_readers_look_for():
+    assert b"M001" == metadata_buffer(CARD, input_name="input", output_name="output")[4:8]
+
+
+def test_a_card_without_labels_or_documents_adds_no_zip():
+    bare = Card(name="bare")
+    assert b"model" == with_files(b"model", bare)
+
+
+def test_a_file_without_metadata_says_nothing():
+    plain = convert(ConversionRequest(module=nn.Linear(6, 3), example=EXAMPLES[:1]))
+    assert read_metadata(plain.float32.content) is None
+
+
+def test_metadata_of_another_kind_or_damaged_or_no_model_are_refused(conversion):
+    from converters.graph import read_graph
+    from converters.lowering.lower import lower
+    from converters.onnx_file import read_model
+
+    model = lower(read_graph(read_model(conversion.onnx)))
+    other = write_model(model, description="toy", metadata={BUFFER: b"....M999....."})
+    with pytest.raises(ConversionError, match="the metadata are of a kind that this module does not know"):
+        read_metadata(other)
+    with pytest.raises(ConversionError, match="no TFLite file: it starts with"):
+        read_metadata(b"PK\x03\x04 something else")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"documents": {"labels.txt": {}}}, "cannot be called 'labels.txt'"),
+        ({"documents": {"a/b.json": {}}}, "cannot be called 'a/b.json'"),
+        ({"labels": ("yes\nno",)}, "holds a line break"),
+    ],
+)
+def test_a_card_that_could_not_be_read_back_is_refused(fields, message):
+    with pytest.raises(ConversionError, match=message):
+        Card(name="toy", **fields)
+
+
+def test_a_document_that_is_no_json_is_named():
+    with pytest.raises(ConversionError, match=r"front_end.json of the metadata is no JSON value"):
+        with_files(b"model", Card(name="toy", documents={"front_end.json": {"scale": float("nan")}}))
