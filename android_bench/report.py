@@ -153,7 +153,7 @@ def terminal(session: Session, width: int) -> RenderableType:
     if compared:
         tables.append(_table("against float32", _COMPARISON_COLUMNS, compared))
     if stages:
-        tables.append(_table("score in %, same clips", (*_STAGES, "device"), stages))
+        tables += _stage_tables(stages, width)
     spaced = [part for table in tables for part in ("", table)]
     return Group(Text(headline(session), style="bold"), *spaced, "", *[_styled(line) for line in remarks(session)])
 
@@ -297,6 +297,16 @@ def _table(first: str, head: tuple[str, ...], body: list[tuple[str, ...]]) -> Ta
     for cells in body:
         table.add_row(*(escape(cell) for cell in cells))
     return table
+
+
+def _stage_tables(stages: list[tuple[str, ...]], width: int) -> list[Table]:
+    """One table of the stages, or two where one would be cut off."""
+    title, names = "score in %, same clips", (*_STAGES, "device")
+    one = _table(title, names, stages)
+    if Console(width=_ENDLESS).measure(one).maximum <= width:
+        return [one]
+    first = _table(title, names[:2], [row[:3] for row in stages])
+    return [first, _table(title, names[2:], [(row[0], *row[3:]) for row in stages])]
 
 
 def _styled(line: str) -> Text:
