@@ -45,6 +45,8 @@ from tkd.train.run import run_training
 
 FORMAT = "tkd.grid/1"
 LINES = Path(__file__).parent / "tkd_grid.jsonl"
+TEACHERS = Path(__file__).parent / "teachers"
+"""Teachers of earlier grids, in half precision: lines of different days and machines have the same one."""
 
 WORDS = SynthSettings(clips=12_000, seed=3)
 STUDENTS = ("tcresnet8", "lstm-p-reduced", "crnn-reduced", "att-rnn-reduced", "mhatt-rnn-reduced")
@@ -252,7 +254,8 @@ def prepare(folder: Path, lengths: Sequence[int], given: dict[int, Path]) -> Pla
     teachers: dict[int, Path] = {}
     before = ""
     for seconds in sorted(lengths):
-        teachers[seconds] = given.get(seconds) or _teacher(folder, seconds, before)
+        packed = TEACHERS / f"teacher-{seconds}s.safetensors"
+        teachers[seconds] = given.get(seconds) or (packed if packed.exists() else _teacher(folder, seconds, before))
         before = str(teachers[seconds])
     for seconds, path in teachers.items():
         print(f"teacher of {seconds} s: {path}, sha256 {sha256_of(path)[:12]}", file=sys.stderr)

@@ -83,7 +83,7 @@ def students(tmp_path_factory):
     from tests.tkd.conftest import CORPUS_SETTINGS, silent
     from tkd.audio.features import FEATURES
     from tkd.data.synth import make_corpus
-    from tkd.export.bundles import Gates, export_student
+    from tkd.export.bundles import Gates, Wanted, export_student
     from tkd.export.choose import choose_checkpoint
     from tkd.export.material import Amounts, load_material
 
@@ -93,7 +93,7 @@ def students(tmp_path_factory):
     amounts = Amounts(calibration=128)
     material = load_material(folder / "corpus", choice.checkpoint.spec, FEATURES["tcresnet-paper"], amounts, silent)
     gates = Gates(parity=ParityGates(int8_sqnr_db=15.0, int8_top1_agreement=0.0), max_accuracy_drop=100.0)
-    return export_student(choice, material, gates, folder / "exports", int8=True).bundles
+    return export_student(choice, material, gates, folder / "exports", Wanted(precisions=("int8",))).bundles
 
 
 def rows_of(machine: Arm64Machine, bundle, delegate: str) -> np.ndarray:

@@ -89,7 +89,7 @@ class TeacherStage:
         settings = self.config.teacher
         if settings.as_is:
             stored = read_teacher(Path(settings.checkpoint), corpus.labels)
-            _rebuilt(stored, corpus.labels).check_length(corpus.samples)
+            load_teacher(stored, corpus.labels).check_length(corpus.samples)
             if self.processes.is_first:
                 with whole_file(self.path) as partial:
                     partial.write_bytes(Path(settings.checkpoint).read_bytes())
@@ -115,7 +115,7 @@ class TeacherStage:
             CheckpointError: its checkpoint does not fit.
         """
         stored = read_teacher(self.path, corpus.labels)
-        teacher = _rebuilt(stored, corpus.labels).to(self.processes.device)
+        teacher = load_teacher(stored, corpus.labels).to(self.processes.device)
         validation = self._knowledge(teacher, stored, corpus, "validation")
         inspection = self._inspect(corpus, stored, validation)
         return Taught(
@@ -134,7 +134,7 @@ class TeacherStage:
         if not settings.is_from_a_run:
             return build_teacher(settings, len(corpus.labels)), settings, {}
         stored = read_teacher(Path(settings.checkpoint), corpus.labels)
-        teacher = _rebuilt(stored, corpus.labels).train()
+        teacher = load_teacher(stored, corpus.labels).train()
         freeze(teacher, replace(settings, freeze_feature_encoder=False))  # its own stem is part of what it learns
         known = {name: value for name, value in stored.spec.teacher.items() if name != "encoder_config"}
         return teacher, TeacherConfig(**known), {"started_from_sha256": stored.sha256}
@@ -208,7 +208,12 @@ def read_teacher(path: Path, labels: tuple[str, ...]) -> Checkpoint:
     return stored
 
 
-def _rebuilt(stored: Checkpoint, labels: tuple[str, ...]) -> Teacher:
+def load_teacher(stored: Checkpoint, labels: tuple[str, ...]) -> Teacher:
+    """The teacher of a checkpoint.
+
+    Raises:
+        CheckpointError: the weights do not fit what the checkpoint says of its teacher.
+    """
     try:
         teacher = rebuild_teacher(stored.spec.teacher, len(labels))
         teacher.load_state_dict(stored.state)
