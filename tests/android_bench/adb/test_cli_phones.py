@@ -110,7 +110,8 @@ def test_this_computer_is_examined_when_no_phone_is_named(capsys):
         (
             ["--device", "pixel"],
             2,
-            "no device is called 'pixel'; did you mean 'pixel1'? known: host, mi5, pixel1, virtual-mi5, virtual-pixel1, auto",
+            "no device is called 'pixel'; did you mean 'pixel1'? "
+            "known: host, mi5, pixel1, virtual-mi5, virtual-pixel1, auto",
         ),
         (["--serial", "X"], 4, "no phone with serial X is attached"),
         (["--connect", "127.0.0.1:1"], 4, "nothing listens at 127.0.0.1:1 (connection refused)"),
