@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from android_bench.cli_virtual import connected, virtual_state
 from android_bench.errors import BenchError, DeviceError
 from converters.command_line import ExitCode, did_you_mean, parser
 
@@ -80,11 +81,13 @@ def devices(words: Sequence[str]) -> int:
     for profile in profiles:
         if profile.transport == "local":
             state = "ready"
+        elif profile.transport == "virtual":
+            state = virtual_state(profile.name)
         else:
             here = [phone.sentence() for phone in attached.phones if phone.matches(profile)]
             here += [f"{row['serial']}: reached" for row in rows if row["facts"] and _is_of(profile, row["facts"])]
             state = here[0] if here else "not attached"
-        print(f"{profile.name:<8} {profile.title:<16} {state}")
+        print(f"{profile.name:<14} {profile.title:<16} {state}")
     for row in rows:
         print(f"\n{row['serial']}: {row['error'] or row['sentence']}")
     print(f"\n{attached.sentence()}")
@@ -139,7 +142,13 @@ def _phone_checks(arguments: argparse.Namespace) -> tuple[list[Check], dict[str,
     from android_bench.adb.examine import examine_phone
 
     wish = wish_of(arguments)
-    with find_phone(wish, os.environ, manners_of(arguments)) as phone:
+    manners = manners_of(arguments)
+    virtual = wish.profile is not None and wish.profile.transport == "virtual" and not (wish.serial or wish.connect)
+    with (
+        connected(wish.profile, manners)
+        if wish.profile is not None and virtual
+        else find_phone(wish, os.environ, manners)
+    ) as phone:
         checks = examine_phone(phone, wish.profile)
         record = {
             "device": wish.profile.name if wish.profile else "auto",

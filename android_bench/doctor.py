@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Literal
 from android_bench.attached import look_around
 from android_bench.device import Device, HostDevice
 from android_bench.runner import parse_lines
+from android_bench.virtual_phone.arm64 import EMULATOR, INSTALL
 
 Verdict = Literal["good", "care", "no"]
 
@@ -44,6 +46,7 @@ def examine(environment: Mapping[str, str], device: Device | None = None) -> lis
         checks.append(Check(verdict="care", sentence=f"clock frequencies are {context.max_frequency_khz} here"))
     if not state.temperature_c:
         checks.append(Check(verdict="care", sentence="temperatures are absent here: throttling would not be seen"))
+    checks.append(_virtual_phones(environment))
     seen = look_around(environment).sentence()
     checks.append(Check(verdict="good", sentence=f"{context.model}, {context.cpu_count} CPUs; {seen}"))
     return checks
@@ -56,6 +59,13 @@ def _installed(package: str) -> Check:
         return Check(
             verdict="no", sentence=f"{package} is not installed; in a checkout of the project: pip install '.[bench]'"
         )
+
+
+def _virtual_phones(environment: Mapping[str, str]) -> Check:
+    """Whether virtual phones can run here; without them everything else works."""
+    if path := shutil.which(EMULATOR, path=environment.get("PATH")):
+        return Check(verdict="good", sentence=f"{path}: virtual phones can count instructions")
+    return Check(verdict="care", sentence=f"no {EMULATOR}: virtual phones cannot run. {INSTALL}")
 
 
 def _clock(device: Device) -> Check:

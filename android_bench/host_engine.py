@@ -86,7 +86,7 @@ def load(model: str, threads: int, delegate: str, clock: Clock) -> tuple[Engine,
     return Engine(interpreter), clock() - before
 
 
-def warm_up(invoke: Invoke, clock: Clock, at_least_ns: int) -> tuple[int, int]:
+def warm_up(invoke: Invoke, clock: Clock, at_least_ns: int, at_least_runs: int = 1) -> tuple[int, int]:
     """How many untimed inferences were run, and for how long in ns."""
     start = clock()
     runs = 0
@@ -94,7 +94,7 @@ def warm_up(invoke: Invoke, clock: Clock, at_least_ns: int) -> tuple[int, int]:
         invoke()
         runs += 1
         elapsed = clock() - start
-        if elapsed >= at_least_ns:
+        if elapsed >= at_least_ns and runs >= at_least_runs:
             return runs, elapsed
 
 

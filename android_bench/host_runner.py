@@ -48,6 +48,7 @@ class Arguments:
     threads: int = 1
     delegate: str = "xnnpack"
     warmup_ms: int = 500
+    warmup_runs: int = 1
     min_timed_ms: int = 200
     min_runs: int = 20
     max_runs: int = 200_000
@@ -67,8 +68,8 @@ class Arguments:
             raise _wrong(f"delegate={self.delegate}: expected xnnpack or none")
         if not 1 <= self.threads <= 64:
             raise _wrong(f"threads={self.threads}: expected 1 to 64")
-        if min(self.warmup_ms, self.min_timed_ms) < 0 or self.memory_runs < 1:
-            raise _wrong("expected warmup_ms and min_timed_ms of at least 0 and memory_runs of at least 1")
+        if min(self.warmup_ms, self.min_timed_ms) < 0 or min(self.memory_runs, self.warmup_runs) < 1:
+            raise _wrong("expected warmup_ms and min_timed_ms of at least 0, memory_runs and warmup_runs of at least 1")
         if not 1 <= self.min_runs <= self.max_runs:
             raise _wrong(f"min_runs={self.min_runs} max_runs={self.max_runs}: expected 1 <= min_runs <= max_runs")
 
@@ -154,7 +155,7 @@ def _golden_and_latency(arguments: Arguments, clock: Clock) -> Engine:
         gc.collect()
         gc.freeze()
         gc.disable()
-        runs, total_ns = _guarded(warm_up, engine.invoke, clock, arguments.warmup_ms * 1_000_000)
+        runs, total_ns = _guarded(warm_up, engine.invoke, clock, arguments.warmup_ms * 1_000_000, arguments.warmup_runs)
         count, wall_ns = _guarded(
             timed, engine.invoke, clock, samples, arguments.min_runs, arguments.min_timed_ms * 1_000_000
         )

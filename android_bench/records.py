@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Literal
 
 from android_bench.errors import RecordError
@@ -18,6 +18,7 @@ from android_bench.errors import RecordError
 Reading = int | float | str
 
 FailureKind = Literal["golden", "device"]
+Statistic = Literal["median", "mean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,33 +28,39 @@ class RunPlan:
     Attributes:
         threads: threads of the engine, 1–64.
         blocks: blocks (processes) of each model, at least 1; a ratio needs 6 for its interval, 9 bear one outlier.
-        warmup_ms: untimed inferences before each block.
+        warmup_ms: untimed inferences before each block, for so long …
+        warmup_runs: … and at least so many.
         min_timed_ms: timed inferences of each block, at least so long …
         min_runs: … and at least so many.
         max_runs: room for samples in one block.
         memory_runs: inferences between the readings of memory.
         timeout_s: the longest that one process may take.
         core_mask: hexadecimal mask of the processors that it may use, as `taskset` takes it; "" is any.
+        statistic: what a block's value is: the median of its samples, or their mean.
     """
 
     threads: int = 1
     blocks: int = 9
     warmup_ms: int = 500
+    warmup_runs: int = 1
     min_timed_ms: int = 200
     min_runs: int = 20
     max_runs: int = 200_000
     memory_runs: int = 20
     timeout_s: float = 300.0
     core_mask: str = ""
+    statistic: Statistic = "median"
 
     def __post_init__(self) -> None:
         _require(1 <= self.threads <= 64, f"threads is {self.threads}; expected 1 to 64")
         _require(1 <= self.blocks <= 1000, f"blocks is {self.blocks}; expected 1 to 1000")
         _require(min(self.warmup_ms, self.min_timed_ms) >= 0, "warm-up and timed duration must not be negative")
+        _require(1 <= self.warmup_runs <= 1_000_000, f"warmup_runs is {self.warmup_runs}; expected 1 to 1000000")
         _require(1 <= self.min_runs <= self.max_runs, f"runs {self.min_runs} to {self.max_runs} are no range from 1 up")
         _require(self.memory_runs >= 1 and self.timeout_s > 0, "memory_runs and timeout_s must be positive")
         good_mask = not self.core_mask or (re.fullmatch("[0-9a-f]{1,16}", self.core_mask) and int(self.core_mask, 16))
         _require(bool(good_mask), f"core_mask is '{self.core_mask}'; expected hexadecimal digits such as 'c'")
+        _require(self.statistic in ("median", "mean"), f"statistic is '{self.statistic}'; expected median or mean")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +79,7 @@ class Block:
         samples_ns: each timed inference, in order; at least one, all positive.
         golden_error: the largest difference from the golden outputs, in `golden_unit`.
         golden_unit: relative or lsb.
-        load_1min: the device's load average before the block.
+        load_1min: the device's load average before the block's round.
     """
 
     bundle: str
@@ -100,8 +107,12 @@ class Block:
 
     @property
     def median_ns(self) -> float:
-        """The block's value: the median of its samples."""
+        """The median of its samples."""
         return float(median(self.samples_ns))
+
+    def value_ns(self, statistic: Statistic) -> float:
+        """What the block counts as: the median of its samples, or their mean."""
+        return self.median_ns if statistic == "median" else fmean(self.samples_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +242,25 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageScore:
+    """What one stage of the export scored on the evaluation pack, as the bundle tells it.
+
+    Attributes:
+        name: torch, onnx, tflite …
+        metric: accuracy, or the name of another score.
+        value: 0–1.
+        interval: 95 %, or None where there is none.
+        total: clips.
+    """
+
+    name: str
+    metric: str
+    value: float
+    interval: tuple[float, float] | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """What a session knows of the bundle it measures.
 
@@ -242,6 +272,7 @@ class Model:
         size_bytes: of model.tflite.
         synthetic: whether the data behind its accuracy is synthetic.
         parents: what the bundle was made from.
+        stages: what the stages of the export scored on the same clips, first to last; empty where it does not tell.
     """
 
     name: str
@@ -251,6 +282,7 @@ class Model:
     size_bytes: int
     synthetic: bool
     parents: Mapping[str, Any]
+    stages: tuple[StageScore, ...] = ()
 
     def __post_init__(self) -> None:
         _require(bool(self.name), "a model has no name")
@@ -327,6 +359,7 @@ class DeviceContext:
         abi: of a phone, such as arm64-v8a.
         android: its version.
         sdk: its API level.
+        emulated: whether it says that it is no real phone; its times are then no latency.
     """
 
     kind: str
@@ -342,6 +375,27 @@ class DeviceContext:
     abi: str = ""
     android: str = ""
     sdk: Reading = "absent"
+    emulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A round of blocks that was not measured because the device was not fit for it.
+
+    Attributes:
+        index: the blocks that it would have held.
+        reasons: what was wrong, one sentence each.
+        waited_s: how long it was waited for.
+        at_utc: when it was given up, ISO 8601.
+    """
+
+    index: int
+    reasons: tuple[str, ...]
+    waited_s: float
+    at_utc: str
+
+    def __post_init__(self) -> None:
+        _require(bool(self.reasons), f"round {self.index} was rejected without a reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +415,8 @@ class Session:
         concerns: what makes these numbers less than clean; shown with every table.
         interrupted: whether it was stopped before its end.
         tool: name and version of what wrote it.
+        rejected: rounds that were not measured, and why.
+        dirty: what its name says of its numbers in a word or two each: emulated, free clocks …
     """
 
     device: str
@@ -375,11 +431,24 @@ class Session:
     concerns: tuple[str, ...] = ()
     interrupted: bool = False
     tool: Mapping[str, str] = field(default_factory=dict)
+    rejected: tuple[Rejection, ...] = ()
+    dirty: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [measurement.model.name for measurement in self.measurements]
         double = sorted({name for name in names if names.count(name) > 1})
         _require(not double, f"models of one name: {', '.join(double)}; measure them in sessions of their own")
+
+    @property
+    def many_rejected(self) -> bool:
+        """Whether over a quarter of the rounds were rejected: what is left stands for a device at its best moments."""
+        return 4 * len(self.rejected) > self.plan.blocks
+
+    @property
+    def name(self) -> str:
+        """What ran, and what stands between it and a clean result: `pixel1 · native-glibc (free clocks)`."""
+        runner = str(self.runner.get("runner", "nothing ran"))
+        return f"{self.device} · {runner}" + (f" ({', '.join(self.dirty)})" if self.dirty else "")
 
 
 def _require(holds: bool, message: str) -> None:

@@ -15,17 +15,28 @@ from rich.table import Table
 from rich.text import Text
 
 from android_bench.precision import PairedPrecision
-from android_bench.records import Measurement, Session
+from android_bench.records import Measurement, Session, StageScore
 from android_bench.stats import Interval, PairedAccuracy, Ratio
 from android_bench.summary import Comparison, Summary, comparisons, summarize
 
-_TIME_COLUMNS = ("median", "95 % interval", "p95", "first", "init")
+_TIME_COLUMNS = ("95 % interval", "p95", "first", "init")  # after the session's statistic
 _SIZE_COLUMNS = ("size", "memory", "accuracy", "95 % interval")
 # "detectable": the smallest true change that would be seen nine times in ten.
 _COMPARISON_COLUMNS = ("difference", "95 % interval", "detectable", "from")
-_LOUD = ("median", "difference")
+_LOUD = ("median", "mean", "difference", "device")
+_STAGES = ("torch", "onnx", "tflite")
 _ENDLESS = 10_000
 _WIDEST_NAME = 40
+# What a runner on a phone was built from.
+_PROVENANCE = (
+    "runner",
+    "runner_toolchain",
+    "runner_sha256",
+    "engine_file",
+    "engine_source",
+    "engine_sha256",
+    "affinity",
+)
 # Blocks that differ by more than this are worth a word.
 _NOTABLE_SPREAD = 0.10
 
@@ -41,7 +52,7 @@ class Row:
 
 def rows(session: Session) -> list[Row]:
     """The cells of every model, in the session's order."""
-    summaries = [summarize(measurement) for measurement in session.measurements]
+    summaries = [summarize(measurement, session.plan.statistic) for measurement in session.measurements]
     return [
         Row(name=summary.name, times=_times(summary), sizes=_sizes(summary, measurement))
         for summary, measurement in zip(summaries, session.measurements, strict=True)
@@ -61,16 +72,43 @@ def comparison_rows(session: Session) -> list[tuple[str, ...]]:
     return cells
 
 
+def stage_rows(session: Session) -> list[tuple[str, ...]]:
+    """Each model's score on the same clips in every stage of its export and on the device; none where none is known."""
+    cells = []
+    for measurement, row in zip(session.measurements, rows(session), strict=True):
+        stages = {stage.name: stage for stage in measurement.model.stages}
+        if stages:
+            known = (stages.get(name) for name in _STAGES)
+            device = " ".join(row.sizes[2:]).replace(" *", "").replace(" % ", " (", 1).replace(" %", ")")
+            cells.append((row.name, *("–" if each is None else _stage_cell(each) for each in known), device))
+    return cells
+
+
+def _stage_cell(stage: StageScore) -> str:
+    interval = stage.interval
+    return f"{100 * stage.value:.1f}" + (f" ({100 * interval[0]:.1f} – {100 * interval[1]:.1f})" if interval else "")
+
+
 def headline(session: Session) -> str:
     """What these numbers are: the device, the clock, the runner, and that it is no phone."""
     context, runner = session.context, session.runner
     engine = runner.get("engine", "no engine")
     delegate = {"xnnpack": "XNNPACK", "none": "no delegate"}.get(str(runner.get("delegate")), "")
+    built = {"glibc": ", glibc's build with its own loader", "bionic": ", Android's build"}.get(
+        str(runner.get("engine_libc")), ""
+    )
     threads = f"{session.plan.threads} thread{'s' if session.plan.threads > 1 else ''}"
     return (
-        f"{session.device}: {context.model}, {context.cpu_count} CPUs, {threads}, "
-        f"{engine}{f' with {delegate}' if delegate else ''} · {context.stands_for}"
+        f"{session.name if context.kind == 'phone' else session.device}: {context.model}, {context.cpu_count} CPUs, "
+        f"{threads}{_cores(session)}, {engine}{f' with {delegate}' if delegate else ''}{built} · {context.stands_for}"
     )
+
+
+def _cores(session: Session) -> str:
+    asked = session.runner.get("cores", "")
+    if not session.plan.core_mask:
+        return ""
+    return f" on {asked} cores (mask {session.plan.core_mask})" if asked else f" on mask {session.plan.core_mask}"
 
 
 def remarks(session: Session) -> list[str]:
@@ -89,6 +127,10 @@ def remarks(session: Session) -> list[str]:
     if session.interrupted:
         lines.append("INTERRUPTED: finished blocks are kept, the rest was not measured")
     lines += [f"not clean: {concern}" for concern in session.concerns]
+    lines += [
+        f"REJECTED: round {each.index + 1} after {each.waited_s:g} s: {'; '.join(each.reasons)}"
+        for each in session.rejected
+    ]
     for measurement in session.measurements:
         lines += [f"{measurement.model.name}: {note}" for note in (*measurement.notes, *_spread(measurement))]
         if measurement.failure:
@@ -98,25 +140,28 @@ def remarks(session: Session) -> list[str]:
 
 def terminal(session: Session, width: int) -> RenderableType:
     """The session for a terminal of `width` columns."""
-    made, compared = rows(session), comparison_rows(session)
-    one = _table("model", (*_TIME_COLUMNS, *_SIZE_COLUMNS), [(row.name, *row.times, *row.sizes) for row in made])
+    made, compared, stages = rows(session), comparison_rows(session), stage_rows(session)
+    times = (session.plan.statistic, *_TIME_COLUMNS)
+    one = _table("model", (*times, *_SIZE_COLUMNS), [(row.name, *row.times, *row.sizes) for row in made])
     tables = [one]
     # A cell that is cut off would be a wrong number: what does not fit stands in two tables.
     if Console(width=_ENDLESS).measure(one).maximum > width:
         tables = [
-            _table("model", _TIME_COLUMNS, [(row.name, *row.times) for row in made]),
+            _table("model", times, [(row.name, *row.times) for row in made]),
             _table("model", _SIZE_COLUMNS, [(row.name, *row.sizes) for row in made]),
         ]
     if compared:
         tables.append(_table("against float32", _COMPARISON_COLUMNS, compared))
+    if stages:
+        tables += _stage_tables(stages, width)
     spaced = [part for table in tables for part in ("", table)]
     return Group(Text(headline(session), style="bold"), *spaced, "", *[_styled(line) for line in remarks(session)])
 
 
 def markdown(session: Session) -> str:
     """The same cells and sentences in Markdown, with the plan and the models' hashes below."""
-    head = ("model", *_TIME_COLUMNS, *_SIZE_COLUMNS)
-    lines = [f"# Bench of {session.started_utc}", "", headline(session), ""]
+    head = ("model", session.plan.statistic, *_TIME_COLUMNS, *_SIZE_COLUMNS)
+    lines = [f"# {session.name}, {session.started_utc}", "", headline(session), ""]
     lines += [_pipes(head), _pipes(("---", *["---:"] * (len(head) - 1)))]
     lines += [_pipes((row.name, *row.times, *row.sizes)) for row in rows(session)]
     compared = comparison_rows(session)
@@ -127,15 +172,22 @@ def markdown(session: Session) -> str:
             _pipes(("---", *["---:"] * len(_COMPARISON_COLUMNS))),
             *map(_pipes, compared),
         ]
+    stages = stage_rows(session)
+    if stages:
+        names = ("score in %, same clips", *_STAGES, "device")
+        lines += ["", _pipes(names), _pipes(("---", *["---:"] * (len(names) - 1))), *map(_pipes, stages)]
     lines += ["", *[f"- {line.removeprefix('* ')}" for line in remarks(session)], "", "## How it was measured", ""]
     plan = session.plan
     lines += [
-        f"- {plan.blocks} blocks (processes) per model, interleaved; each warms up for {plan.warmup_ms} ms, "
-        f"then is timed for at least {plan.min_timed_ms} ms and {plan.min_runs} inferences.",
-        "- median: of the blocks' medians; p95: of all timed inferences; first and init: medians over the blocks.",
+        f"- {plan.blocks} blocks (processes) per model, interleaved; each warms up for {plan.warmup_ms} ms and "
+        f"{plan.warmup_runs} inferences at least, then is timed for at least {plan.min_timed_ms} ms and "
+        f"{plan.min_runs} inferences, at most {plan.max_runs}.",
+        f"- {plan.statistic}: the median of the blocks' {plan.statistic}s; p95: of all timed inferences; "
+        "first and init: medians over the blocks.",
         f"- Clock and empty call cost {session.runner.get('timer_overhead_ns', '?')} ns and "
         f"{session.runner.get('call_overhead_ns', '?')} ns; they are part of every sample.",
     ]
+    lines += [f"- {key}: {session.runner[key]}" for key in _PROVENANCE if key in session.runner]
     lines += ["", "| model | SHA-256 of model.tflite |", "| --- | --- |"]
     lines += [_pipes((item.model.name, f"`{item.model.sha256}`")) for item in session.measurements]
     return "\n".join(lines) + "\n"
@@ -154,10 +206,10 @@ def duration(ms: float) -> str:
 def _times(summary: Summary) -> tuple[str, ...]:
     latency = summary.latency
     if latency is None:
-        return ("–",) * len(_TIME_COLUMNS)
-    interval = latency.median_interval_ms
+        return ("–",) * (1 + len(_TIME_COLUMNS))
+    interval = latency.value_interval_ms
     return (
-        duration(latency.median_ms),
+        duration(latency.value_ms),
         f"{duration(interval[0]).split()[0]} – {duration(interval[1])}" if interval else "unclear",
         duration(latency.p95_ms),
         duration(latency.first_inference_ms),
@@ -247,9 +299,19 @@ def _table(first: str, head: tuple[str, ...], body: list[tuple[str, ...]]) -> Ta
     return table
 
 
+def _stage_tables(stages: list[tuple[str, ...]], width: int) -> list[Table]:
+    """One table of the stages, or two where one would be cut off."""
+    title, names = "score in %, same clips", (*_STAGES, "device")
+    one = _table(title, names, stages)
+    if Console(width=_ENDLESS).measure(one).maximum <= width:
+        return [one]
+    first = _table(title, names[:2], [row[:3] for row in stages])
+    return [first, _table(title, names[2:], [(row[0], *row[3:]) for row in stages])]
+
+
 def _styled(line: str) -> Text:
     """A remark; what limits the numbers is loud."""
-    loud = line.startswith(("* SYNTHETIC", "INTERRUPTED", "not clean", "FAILED"))
+    loud = line.startswith(("* SYNTHETIC", "INTERRUPTED", "not clean", "REJECTED", "FAILED"))
     return Text(line, style="yellow" if loud else "")
 
 

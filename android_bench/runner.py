@@ -42,6 +42,9 @@ _EVENTS_OF_STAGES = {
 _COUNT = re.compile(r"^tkd-instructions (\d+) (\d+) (\d+)$", re.MULTILINE)
 _INIT, _FIRST, _INFERENCE = 1, 2, 3
 
+_BLOCK, _MEMORY, _PREDICTIONS = "golden,latency", "memory", "golden,eval"
+_FIRST_SIGNAL, _LAST_SIGNAL = 129, 192  # a phone's shell adds 128 to the number of the signal that ended a process
+
 Line = Mapping[str, Any]
 
 
@@ -63,6 +66,26 @@ class RunnerFacts:
     init: Line = field(default_factory=dict)
 
 
+def commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[str, ...]]:
+    """What `run_block`, `run_memory` and `run_predictions` start on the device, under these names; files are pushed."""
+    pack = {"eval_inputs": device.push(bundle.folder / "eval_inputs.npy")}
+    return {
+        "block": _command(device, bundle, plan, _BLOCK, _block_arguments(plan)),
+        "memory": _command(device, bundle, plan, _MEMORY, {"memory_runs": plan.memory_runs}),
+        "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
+    }
+
+
+def _block_arguments(plan: RunPlan) -> dict[str, int]:
+    return {
+        "warmup_ms": plan.warmup_ms,
+        "warmup_runs": plan.warmup_runs,
+        "min_timed_ms": plan.min_timed_ms,
+        "min_runs": plan.min_runs,
+        "max_runs": plan.max_runs,
+    }
+
+
 def run_block(device: Device, bundle: Bundle, plan: RunPlan, place: BlockPlace) -> tuple[Block, RunnerFacts]:
     """One process that proves the model's function and times it.
 
@@ -71,13 +94,7 @@ def run_block(device: Device, bundle: Bundle, plan: RunPlan, place: BlockPlace) 
         RunnerError: the runner failed or spoke out of turn.
         DeviceError: it could not be started or took too long.
     """
-    arguments = {
-        "warmup_ms": plan.warmup_ms,
-        "min_timed_ms": plan.min_timed_ms,
-        "min_runs": plan.min_runs,
-        "max_runs": plan.max_runs,
-    }
-    lines = _run(device, bundle, plan, "golden,latency", arguments)
+    lines = _run(device, bundle, plan, _BLOCK, _block_arguments(plan))
     hello, init, first, golden, warmup, samples = lines[:6]
     try:
         block = Block(
@@ -101,7 +118,7 @@ def run_block(device: Device, bundle: Bundle, plan: RunPlan, place: BlockPlace) 
 
 def run_memory(device: Device, bundle: Bundle, plan: RunPlan) -> Memory:
     """One process that reads its own memory before, between and after; raises as `run_block` does."""
-    lines = _run(device, bundle, plan, "memory", {"memory_runs": plan.memory_runs})
+    lines = _run(device, bundle, plan, _MEMORY, {"memory_runs": plan.memory_runs})
     readings = {key: value for key, value in lines[3].items() if key != "event"}
     try:
         return Memory(**readings)
@@ -115,7 +132,7 @@ def run_predictions(device: Device, bundle: Bundle, plan: RunPlan) -> Prediction
     clips, classes = len(pack.ids), len(bundle.labels)
     arguments = {"eval_inputs": device.push(bundle.folder / "eval_inputs.npy")}
     rows: list[Sequence[float]] = []
-    for line in _run(device, bundle, plan, "golden,eval", arguments):
+    for line in _run(device, bundle, plan, _PREDICTIONS, arguments):
         if line["event"] == "eval":
             if line["first"] != len(rows):
                 raise RunnerError(f"the runner skipped from clip {len(rows)} to clip {line['first']} of {bundle.name}")
@@ -229,9 +246,9 @@ def _run(
     return _run_with_result(device, bundle, plan, stages, more)[0]
 
 
-def _run_with_result(
+def _command(
     device: Device, bundle: Bundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
-) -> tuple[list[dict[str, Any]], CommandResult]:
+) -> tuple[str, ...]:
     arguments = {
         "model": device.push(bundle.model),
         "stages": stages,
@@ -241,8 +258,13 @@ def _run_with_result(
         **more,
     }
     pinned = ("taskset", plan.core_mask) if plan.core_mask else ()
-    command = (*pinned, *device.runner, *(f"{key}={value}" for key, value in arguments.items()))
-    result = device.run(command, plan.timeout_s)
+    return (*pinned, *device.runner, *(f"{key}={value}" for key, value in arguments.items()))
+
+
+def _run_with_result(
+    device: Device, bundle: Bundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
+) -> tuple[list[dict[str, Any]], CommandResult]:
+    result = device.run(_command(device, bundle, plan, stages, more), plan.timeout_s)
     if result.exit_code != RunnerExit.DONE:
         raise _failure(bundle.name, stages, result)
     lines = parse_lines(result.stdout)
@@ -274,9 +296,12 @@ def _failure(name: str, stages: str, result: CommandResult) -> GoldenMismatchErr
         message = str(parse_lines(last[0])[0]["message"])
     if result.exit_code == RunnerExit.GOLDEN:
         return GoldenMismatchError(f"{name}: {message or 'golden mismatch'}; its time would mean nothing")
-    if result.exit_code < 0:
-        why = "it may have run out of memory" if result.exit_code == -9 else "it crashed"
-        message = f"it was ended by signal {-result.exit_code}: {why}"
+    signal = -result.exit_code
+    if _FIRST_SIGNAL <= result.exit_code <= _LAST_SIGNAL:
+        signal = result.exit_code - 128
+    if signal > 0:
+        why = "something killed it, or it ran out of memory" if signal == 9 else "it crashed"
+        message = f"it was ended by signal {signal}: {why}"
     tail = " | ".join(result.stderr.strip().splitlines()[-_STDERR_LINES:])
     return RunnerError(
         f"the runner failed on {name} ({stages}, exit code {result.exit_code}): {message or tail or 'it said nothing'}"

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from android_bench.records import (
     Memory,
     Model,
     Predictions,
+    Rejection,
     RunPlan,
     Session,
     SeveralPredictions,
+    StageScore,
 )
 from android_bench.summary import Summary, comparisons, summarize
 from converters.files import write_text
@@ -37,7 +40,8 @@ def session_to_json(session: Session) -> dict[str, Any]:
     record = asdict(session)
     context = session.context
     record["measurements"] = [
-        asdict(measurement) | metrics_of(summarize(measurement)) for measurement in session.measurements
+        asdict(measurement) | metrics_of(summarize(measurement, session.plan.statistic))
+        for measurement in session.measurements
     ]
     record["comparisons"] = [asdict(comparison) for comparison in comparisons(session)]
     record["context"] = asdict(context) | {
@@ -47,14 +51,14 @@ def session_to_json(session: Session) -> dict[str, Any]:
             "device": session.device,
             "model": context.model,
             "fingerprint": context.fingerprint,
-            "version": {"sdk": None},
+            "version": {"sdk": context.sdk if isinstance(context.sdk, int) else None},
         },
         "cpuCoreCount": context.cpu_count,
         "cpuLocked": context.clocks_locked if isinstance(context.clocks_locked, bool) else None,
         "cpuMaxFreqHz": context.max_frequency_khz * 1000 if isinstance(context.max_frequency_khz, int) else None,
         "memTotalBytes": context.memory_total_kb * 1024 if isinstance(context.memory_total_kb, int) else None,
     }
-    return {"format": FORMAT, **record}
+    return {"format": FORMAT, "name": session.name, **record}
 
 
 def metrics_of(summary: Summary) -> dict[str, Any]:
@@ -98,13 +102,25 @@ def read_session(path: Path) -> Session:
 
 def append_block(path: Path, block: Block) -> None:
     """Adds one line with the block to the journal at `path`."""
-    line = json.dumps({"format": FORMAT, "record": "block", **asdict(block)}, allow_nan=False)
+    # Not `asdict`, which copies each of a small model's hundred thousand samples.
+    _append(path, "block", {name: getattr(block, name) for name in Block.__dataclass_fields__})
+
+
+def append_rejection(path: Path, rejection: Rejection) -> None:
+    """Adds one line with a round that was not measured to the journal at `path`."""
+    _append(path, "rejected", asdict(rejection))
+
+
+def _append(path: Path, kind: str, fields: Mapping[str, Any]) -> None:
+    line = json.dumps({"format": FORMAT, "record": kind, **fields}, allow_nan=False, ensure_ascii=False)
     with path.open("a", encoding="utf-8") as journal:
         journal.write(line + "\n")
+        journal.flush()
+        os.fsync(journal.fileno())
 
 
 def read_blocks(path: Path) -> list[Block]:
-    """The blocks in the journal at `path`; a last line cut off in the middle is left out.
+    """The blocks in the journal at `path`; a last line cut off in the middle is left out, as are rejected rounds.
 
     Raises:
         RecordError: a complete line is no block.
@@ -115,7 +131,8 @@ def read_blocks(path: Path) -> list[Block]:
         try:
             record = json.loads(line)
             _check_format(record, path)
-            blocks.append(_block({key: value for key, value in record.items() if key not in ("format", "record")}))
+            if record["record"] == "block":
+                blocks.append(_block({key: value for key, value in record.items() if key not in ("format", "record")}))
         except (ValueError, TypeError, KeyError) as cause:
             raise RecordError(f"{path}, line {number}, is no block ({cause!r})") from cause
     return blocks
@@ -144,18 +161,26 @@ def _session(record: Mapping[str, Any]) -> Session:
         concerns=tuple(record["concerns"]),
         interrupted=record["interrupted"],
         tool=record["tool"],
+        rejected=tuple(Rejection(**{**item, "reasons": tuple(item["reasons"])}) for item in record.get("rejected", ())),
+        dirty=tuple(record.get("dirty", ())),
     )
 
 
 def _measurement(record: Mapping[str, Any]) -> Measurement:
     return Measurement(
-        model=Model(**record["model"]),
+        model=Model(**{**record["model"], "stages": tuple(_stages(record["model"].get("stages", ())))}),
         blocks=tuple(_block(item) for item in record["blocks"]),
         memory=Memory(**record["memory"]) if record["memory"] else None,
         predictions=_predictions(record["predictions"]) if record["predictions"] else None,
         failure=Failure(**record["failure"]) if record["failure"] else None,
         notes=tuple(record["notes"]),
     )
+
+
+def _stages(records: Sequence[Mapping[str, Any]]) -> Iterator[StageScore]:
+    for record in records:
+        interval = record["interval"]
+        yield StageScore(**{**record, "interval": tuple(interval) if interval else None})
 
 
 def _predictions(record: Mapping[str, Any]) -> Predictions | SeveralPredictions:

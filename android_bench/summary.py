@@ -10,7 +10,7 @@ from statistics import fmean
 
 from android_bench import stats
 from android_bench.precision import PairedPrecision, Precision, mean_precision, paired_precision
-from android_bench.records import Measurement, Memory, Predictions, Session, SeveralPredictions
+from android_bench.records import Measurement, Memory, Predictions, Session, SeveralPredictions, Statistic
 from android_bench.stats import Interval, PairedAccuracy, Ratio
 
 _MS_PER_NS = 1e-6
@@ -22,7 +22,11 @@ class LatencyMetrics:
 
     The `median_ms` and its interval are those of the blocks' medians; avg, min, max, stddev, p5 and p95 pool every
     timed sample; init and first inference are medians over blocks, as each process has one of them.
+    What tables show is `value_ms`: the median of the blocks' medians, or of their means where the plan says so.
     """
+
+    value_ms: float
+    value_interval_ms: Interval | None
 
     avg_ms: float
     min_ms: float
@@ -92,8 +96,8 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
 
-def summarize(measurement: Measurement) -> Summary:
-    """The metrics of one model."""
+def summarize(measurement: Measurement, statistic: Statistic = "median") -> Summary:
+    """The metrics of one model; `statistic` says what a block counts as."""
     blocks, predictions = measurement.blocks, measurement.predictions
     return Summary(
         name=measurement.model.name,
@@ -101,7 +105,7 @@ def summarize(measurement: Measurement) -> Summary:
         blocks=len(blocks),
         runs=sum(len(block.samples_ns) for block in blocks),
         warmup_runs=sum(block.warmup_runs for block in blocks),
-        latency=_latency(measurement) if blocks else None,
+        latency=_latency(measurement, statistic) if blocks else None,
         memory=_memory(measurement.memory) if measurement.memory else None,
         accuracy=_accuracy(predictions) if isinstance(predictions, Predictions) else None,
         precision=mean_precision(predictions) if isinstance(predictions, SeveralPredictions) else None,
@@ -116,17 +120,17 @@ def comparisons(session: Session) -> list[Comparison]:
         if measurement.model.precision == "float32"
     }
     return [
-        compare(measurement, floats[measurement.model.student])
+        compare(measurement, floats[measurement.model.student], session.plan.statistic)
         for measurement in session.measurements
         if measurement.model.precision != "float32" and measurement.model.student in floats
     ]
 
 
-def compare(candidate: Measurement, baseline: Measurement) -> Comparison:
+def compare(candidate: Measurement, baseline: Measurement, statistic: Statistic = "median") -> Comparison:
     """The candidate against the baseline of the same session: paired blocks and paired clips."""
     notes = []
-    old = {block.index: block.median_ns for block in baseline.blocks}
-    new = {block.index: block.median_ns for block in candidate.blocks}
+    old = {block.index: block.value_ns(statistic) for block in baseline.blocks}
+    new = {block.index: block.value_ns(statistic) for block in candidate.blocks}
     shared = sorted(old.keys() & new.keys())
     ratio = stats.latency_ratio([new[i] for i in shared], [old[i] for i in shared]) if shared else None
     if ratio is None or ratio.interval is None:
@@ -152,12 +156,15 @@ def compare(candidate: Measurement, baseline: Measurement) -> Comparison:
     )
 
 
-def _latency(measurement: Measurement) -> LatencyMetrics:
+def _latency(measurement: Measurement, statistic: Statistic) -> LatencyMetrics:
     blocks = measurement.blocks
     pooled = [sample * _MS_PER_NS for block in blocks for sample in block.samples_ns]
     medians = [block.median_ns * _MS_PER_NS for block in blocks]
+    values = [block.value_ns(statistic) * _MS_PER_NS for block in blocks]
     warmup_runs = sum(block.warmup_runs for block in blocks)
     return LatencyMetrics(
+        value_ms=stats.median(values),
+        value_interval_ms=stats.median_interval(values),
         avg_ms=fmean(pooled),
         min_ms=min(pooled),
         max_ms=max(pooled),

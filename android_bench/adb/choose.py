@@ -152,7 +152,9 @@ def _only_one(wish: Wish, seen: Attached) -> str:
         return fitting[0].serial  # it cannot be used, and the error about it says why
     what = f"no {profile.name} ({profile.title})" if profile else "no phone"
     expected = f" Expected model {profile.model}, device {profile.device}, with USB debugging on." if profile else ""
-    raise DeviceError(f"{what} is attached. Seen: {seen.sentence()}.{expected}")
+    raise DeviceError(
+        f"{what} is attached. Seen: {seen.sentence()}.{expected} Without a phone: tkd-bench --device host"
+    )
 
 
 def _tcp(host: str, port: int, environment: Mapping[str, str], manners: Manners) -> Phone:

@@ -89,6 +89,30 @@ class Phone(Device):
             raise DeviceError(f"{self.serial} was given no runner")
         return self._runner
 
+    @property
+    def folder(self) -> str:
+        """The one folder that is ours on it."""
+        return self._folder
+
+    def use_runner(self, command: tuple[str, ...]) -> None:
+        """Says what starts the runner that was put on it."""
+        self._runner = command
+
+    def tidy(self, keep: Sequence[str] = ()) -> None:
+        """Removes what is in our folder, and then the folder, but for these folders in it.
+
+        Raises:
+            DeviceError: the phone cannot be reached, or refused.
+        """
+        script = (
+            'top=$1; shift; [ -d "$top" ] || exit 0; for f in "$top"/*; do mine=; '
+            'for k; do [ "$f" = "$k" ] && mine=1; done; [ -n "$mine" ] || rm -rf "$f"; done; '
+            'rmdir "$top" 2>/dev/null; exit 0'
+        )
+        with self._my_turn(_TURN_S):
+            self._there.intersection_update(keep)
+            self._twice(lambda: self._shell("clearing up", script, self._folder, *keep))
+
     def run(self, command: Sequence[str], timeout_s: float) -> CommandResult:
         """Runs a command to its end; it is started once, whatever happens to the connection.
 
@@ -197,17 +221,22 @@ class Phone(Device):
             max_frequency_khz=max(highest) if highest else "denied" if facts.denied else "absent",
             clocks_locked="unknown",
             memory_total_kb=facts.memory_total_kb,
-            stands_for=f"wall-clock time on {facts.model}, Android {facts.android}, in a shell process, not in an app",
+            stands_for=f"EMULATED {facts.model}, Android {facts.android}: its times are no latency"
+            if facts.emulated
+            else f"wall-clock time on {facts.model}, Android {facts.android}, in a shell process, not in an app",
             serial=self.serial,
             transport=self.transport,
             abi=facts.abi,
             android=facts.android,
             sdk=facts.sdk,
+            emulated=facts.emulated,
         )
 
     def concerns(self, state: DeviceState) -> tuple[str, ...]:
         """A low battery, throttling, clocks that move, CPUs that are off."""
         found = []
+        if self.facts().emulated:
+            found.append("EMULATED: this is no real phone, and its times are no latency")
         if isinstance(state.battery_percent, int) and state.battery_percent < _LOW_BATTERY_PERCENT:
             found.append(f"battery at {state.battery_percent} %: a phone may save power; charge it to 25 % or more")
         if str(state.thermal_status).endswith("(set by hand)"):

@@ -60,6 +60,7 @@ class PhoneFacts:
         memory_total_kb: physical memory.
         tools: which of `TOOLS` it has.
         denied: what it would not show.
+        emulated: whether it says of itself that it is no real phone (`ro.kernel.qemu`, `ro.boot.qemu`).
     """
 
     model: str
@@ -75,6 +76,7 @@ class PhoneFacts:
     memory_total_kb: Reading
     tools: tuple[str, ...]
     denied: tuple[str, ...]
+    emulated: bool = False
 
     @property
     def is_arm64(self) -> bool:
@@ -106,6 +108,8 @@ def facts_from(stdout: str, stderr: str) -> PhoneFacts:
         memory_total_kb=int(memory[1]) if memory else texts.why_nothing(parts["meminfo"]),
         tools=tuple(tool for tool in TOOLS if tool in parts["tools"].split()),
         denied=_denied(nodes),
+        # Set by Android's own emulators and by virtual phones, by no phone that was sold.
+        emulated="1" in (properties.get("ro.kernel.qemu"), properties.get("ro.boot.qemu")),
     )
 
 

@@ -6,10 +6,11 @@
 
 static struct {
     const char *engine, *model, *stages, *golden_input, *golden_output, *eval_inputs, *delegate;
-    int64_t threads, warmup_ms, min_timed_ms, min_runs, max_runs, memory_runs, count_runs;
+    int64_t threads, warmup_ms, warmup_runs, min_timed_ms, min_runs, max_runs, memory_runs, count_runs;
 } args = {.delegate = "xnnpack",
           .threads = 1,
           .warmup_ms = 500,
+          .warmup_runs = 1,
           .min_timed_ms = 200,
           .min_runs = 20,
           .max_runs = 200000,
@@ -30,6 +31,7 @@ static const struct {
     {"delegate", &args.delegate, 0, 0, 0},
     {"threads", 0, &args.threads, 1, 64},
     {"warmup_ms", 0, &args.warmup_ms, 0, 3600000},
+    {"warmup_runs", 0, &args.warmup_runs, 1, 10000000},
     {"min_timed_ms", 0, &args.min_timed_ms, 0, 3600000},
     {"min_runs", 0, &args.min_runs, 1, 10000000},
     {"max_runs", 0, &args.max_runs, 1, 10000000},

@@ -276,7 +276,7 @@ static void measure_latency(const Array *inputs) {
         invoke(INFERENCE);
         warm_ups++;
         elapsed = now_ns() - start;
-    } while (elapsed < args.warmup_ms * 1000000);
+    } while (warm_ups < args.warmup_runs || elapsed < args.warmup_ms * 1000000);
 
     int64_t runs = 0, after;
     start = now_ns();

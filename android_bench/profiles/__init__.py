@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Literal, cast
 
 from android_bench.errors import BenchError, RecordError
 from converters.command_line import did_you_mean
 
-Transport = Literal["local", "adb"]
+Transport = Literal["local", "adb", "virtual"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class DeviceProfile:
     Attributes:
         name: what `--device` calls it; the file's name.
         title: what people call it.
-        transport: local (this computer) or adb (a phone).
+        transport: local (this computer), adb (a phone) or virtual (a phone without a phone).
         model: `ro.product.model` of a phone; empty for this computer.
         device: `ro.product.device` of a phone; empty for this computer.
         soc: the chip.
@@ -63,9 +63,9 @@ class DeviceProfile:
     clusters: tuple[Cluster, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.transport not in ("local", "adb"):
-            raise RecordError(f"profile '{self.name}' has transport '{self.transport}'; expected local or adb")
-        if self.transport == "adb" and not (self.model and self.device):
+        if self.transport not in ("local", "adb", "virtual"):
+            raise RecordError(f"profile '{self.name}' has transport '{self.transport}'; expected local, adb or virtual")
+        if self.transport != "local" and not (self.model and self.device):
             raise RecordError(f"profile '{self.name}' has no model or device: a phone cannot be told by it")
 
     def is_of(self, model: str, device: str) -> bool:
@@ -74,11 +74,12 @@ class DeviceProfile:
 
 
 def profile_names() -> list[str]:
-    """The names that `--device` knows, those that need no phone first."""
+    """The names that `--device` knows: this computer, phones, virtual phones."""
     names = sorted(
         path.name.removesuffix(".toml") for path in files(__package__).iterdir() if path.name.endswith(".toml")
     )
-    return sorted(names, key=lambda name: load_profile(name).transport != "local")
+    order = ("local", "adb", "virtual")
+    return sorted(names, key=lambda name: order.index(load_profile(name).transport))
 
 
 def load_profile(name: str) -> DeviceProfile:
@@ -99,6 +100,8 @@ def parse_profile(name: str, table: Mapping[str, Any]) -> DeviceProfile:
     Raises:
         RecordError: a key is unknown or missing, or a value cannot be.
     """
+    if "twin_of" in table:
+        return _twin_profile(name, table)
     unknown = sorted(table.keys() - DeviceProfile.__dataclass_fields__.keys() - {"clusters"})
     if unknown:
         raise RecordError(f"profile '{name}' has unknown keys: {', '.join(unknown)}")
@@ -112,3 +115,15 @@ def parse_profile(name: str, table: Mapping[str, Any]) -> DeviceProfile:
         return DeviceProfile(name=name, transport=transport, clusters=clusters, **plain)
     except (KeyError, TypeError, ValueError) as cause:
         raise RecordError(f"profile '{name}' lacks a key or has one of a wrong type ({cause!r})") from cause
+
+
+def _twin_profile(name: str, table: Mapping[str, Any]) -> DeviceProfile:
+    """A virtual phone: what its phone is, under a name and title of its own; `virtual_phone.twin` reads the rest."""
+    unknown = sorted(table.keys() - {"title", "transport", "twin_of", "twin"})
+    if unknown:
+        raise RecordError(f"profile '{name}' has unknown keys: {', '.join(unknown)}")
+    try:
+        phone = load_profile(str(table["twin_of"]))
+        return replace(phone, name=name, title=str(table["title"]), transport=cast("Transport", table["transport"]))
+    except KeyError as cause:
+        raise RecordError(f"profile '{name}' lacks a key ({cause!r})") from cause

@@ -6,5 +6,14 @@
     shell     how commands are run: the part that a virtual phone brings
     files     the phone's files, below one folder of this computer
 
+What makes it a certain phone, that runs arm64 programs:
+
+    commands      what its shell can do without emulation
+    pocket_shell  runs scripts, and starts arm64 programs
+    script        the grammar of scripts
+    arm64         the emulator, in two ways that count the same instructions
+    root          its folders on this computer
+    twin          its texts and numbers, from ../profiles/virtual-*.toml
+
 Each knows only those below it.
 """

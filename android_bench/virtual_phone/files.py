@@ -74,9 +74,7 @@ class PhoneFiles:
 
     def open_for_writing(self, path: str, mode: int) -> int:
         """A file descriptor of a new or emptied file in a writable folder; folders above it are made."""
-        parts = _parts(path)
-        if not any(parts[: len(_parts(allowed))] == _parts(allowed) != parts for allowed in WRITABLE):
-            raise OSError(errno.EACCES, "Permission denied")
+        parts = _writable_parts(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with self._folder(parts[:-1], make=True) as folder:
             handle = os.open(parts[-1], flags, 0o600, dir_fd=folder)
@@ -93,6 +91,34 @@ class PhoneFiles:
                 os.unlink(name, dir_fd=folder)
         except FileNotFoundError:
             return
+
+    def make_folder(self, path: str) -> None:
+        """Makes a folder in a writable one, with those above it."""
+        if is_writable_root(path):
+            return
+        with self._folder(_writable_parts(path), make=True):
+            pass
+
+    def remove_folder(self, path: str) -> None:
+        """Removes an empty folder below a writable one."""
+        parts = _writable_parts(path)
+        with self._folder(parts[:-1]) as folder:
+            os.rmdir(parts[-1], dir_fd=folder)
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives a file or folder of a writable folder another name there; what had that name is replaced."""
+        old_parts, new_parts = _writable_parts(old), _writable_parts(new)
+        with self._folder(old_parts[:-1]) as source, self._folder(new_parts[:-1]) as target:
+            os.rename(old_parts[-1], new_parts[-1], src_dir_fd=source, dst_dir_fd=target)
+
+    def set_mode(self, path: str, mode: int) -> None:
+        """Changes who may read, write and start a file of a writable folder."""
+        _writable_parts(path)
+        handle = self.open_for_reading(path)
+        try:
+            os.fchmod(handle, mode & 0o777)
+        finally:
+            os.close(handle)
 
     @contextmanager
     def _parent(self, path: str) -> Iterator[tuple[int, str]]:
@@ -121,6 +147,24 @@ def _parts(path: str) -> tuple[str, ...]:
     if "\0" in path or len(os.fsencode(path)) > SYNC_PATH_BYTES:
         raise OSError(errno.EINVAL, "Invalid argument")
     return tuple(part for part in posixpath.normpath(f"/{path}").split("/") if part)
+
+
+def is_writable(path: str) -> bool:
+    """Whether Android lets a shell make names in this folder, or change this file."""
+    parts = _parts(path)
+    return any(parts[: len(_parts(allowed))] == _parts(allowed) for allowed in WRITABLE)
+
+
+def is_writable_root(path: str) -> bool:
+    """Whether a path is one of the writable folders themselves, which are always there."""
+    return any(_parts(path) == _parts(allowed) for allowed in WRITABLE)
+
+
+def _writable_parts(path: str) -> tuple[str, ...]:
+    """The names in the path of something below a writable folder."""
+    if not is_writable(path) or is_writable_root(path):
+        raise OSError(errno.EACCES, "Permission denied")
+    return _parts(path)
 
 
 def _entry(name: str, found: os.stat_result) -> Entry:

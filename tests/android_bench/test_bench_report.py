@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from android_bench.measure import measure
-from android_bench.records import Memory, RunPlan
-from android_bench.report import duration, headline, markdown, remarks, rows, terminal
+from android_bench.records import Memory, Rejection, RunPlan, StageScore
+from android_bench.report import duration, headline, markdown, remarks, rows, stage_rows, terminal
 from converters.bundle import find_bundles
 from tests.android_bench.bench_toys import FakeDevice
 
@@ -148,3 +148,46 @@ def test_names_with_brackets_are_shown_as_they_are(session):
 )
 def test_durations_have_three_digits_and_the_unit_that_fits(ms, text):
     assert duration(ms) == text
+
+
+SCORED = tuple(
+    StageScore(name=name, metric="accuracy", value=value, interval=interval, total=30)
+    for name, value, interval in (
+        ("torch", 0.9667, (0.8333, 0.9941)),
+        ("onnx", 0.9667, None),
+        ("tflite", 0.9333, (0.7868, 0.9815)),
+    )
+)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_devices_score_stands_beside_those_of_the_export(session, width):
+    (row,) = stage_rows(with_model(session, stages=SCORED))
+    text = shown(with_model(session, stages=SCORED), width)
+
+    assert row == ("toy-float32", "96.7 (83.3 – 99.4)", "96.7", "93.3 (78.7 – 98.2)", "26.7 (14.2 – 44.4)")
+    for cell in (*row, "torch", "onnx", "tflite", "device"):
+        assert cell in text
+    assert f"| {' | '.join(row)} |" in markdown(with_model(session, stages=SCORED))
+    assert stage_rows(session) == []
+
+
+def test_a_rejected_round_is_loud(session):
+    rejection = Rejection(index=2, reasons=("load 9.0", "hot"), waited_s=120.0, at_utc="2026-01-01T00:00:00Z")
+
+    lines = remarks(dataclasses.replace(session, rejected=(rejection,)))
+
+    assert "REJECTED: round 3 after 120 s: load 9.0; hot" in lines
+
+
+def test_means_are_called_means(session):
+    def slow(item):
+        blocks = [dataclasses.replace(each, samples_ns=(9_000, 9_000, 18_000)) for each in item.blocks]
+        return dataclasses.replace(item, blocks=tuple(blocks))
+
+    plan = RunPlan(blocks=6, statistic="mean")
+    changed = dataclasses.replace(session, measurements=tuple(map(slow, session.measurements)), plan=plan)
+
+    assert rows(changed)[0].times[0] == "12.0 µs"
+    assert "| model | mean |" in markdown(changed)
+    assert "the median of the blocks' means" in markdown(changed)

@@ -117,7 +117,7 @@ def test_a_golden_mismatch_is_an_error_of_its_own(bundles):
     ("answer", "message"),
     [
         ((4, "", "one\ntwo\nthree\nfour\nfive\nsix\n"), "exit code 4.: two | three | four | five | six"),
-        ((-9, "", ""), "ended by signal 9: it may have run out of memory"),
+        ((-9, "", ""), "ended by signal 9: something killed it, or it ran out of memory"),
         ((-11, "", ""), "ended by signal 11: it crashed"),
         ((70, "", ""), "it said nothing"),
         ((3, text_of([{"event": "error", "stage": "reading", "message": "no model at x"}]), "noise"), "no model at x"),

@@ -9,8 +9,8 @@ PHONE = {"title": "A phone", "transport": "adb", "model": "M", "device": "d"}
 CLUSTER = {"name": "big", "cpus": [2, 3], "max_khz": [2_000_000], "mask": "c"}
 
 
-def test_the_host_comes_first_because_it_needs_nothing():
-    assert profile_names() == ["host", "mi5", "pixel1"]
+def test_this_computer_comes_first_then_phones_then_virtual_ones():
+    assert profile_names() == ["host", "mi5", "pixel1", "virtual-mi5", "virtual-pixel1"]
 
 
 @pytest.mark.parametrize("name", profile_names())
@@ -19,7 +19,7 @@ def test_every_profile_loads(name):
 
     assert profile.name == name
     assert profile.title
-    assert bool(profile.clusters) == (profile.transport == "adb")
+    assert bool(profile.clusters) == (profile.transport != "local")
 
 
 def test_the_pixel_1_is_the_published_one():
@@ -43,7 +43,7 @@ def test_an_unknown_device_shows_the_table(name):
     [
         ({"title": "x"}, "lacks a key"),
         (PHONE | {"colour": "red"}, "unknown keys: colour"),
-        (PHONE | {"transport": "pigeon"}, "expected local or adb"),
+        (PHONE | {"transport": "pigeon"}, "expected local, adb or virtual"),
         (PHONE | {"model": ""}, "no model or device"),
         (PHONE | {"clusters": [CLUSTER | {"mask": "3"}]}, r"has CPUs \[2, 3\] and mask 3; they differ"),
         (PHONE | {"clusters": [CLUSTER | {"mask": "x"}]}, "wrong type"),

@@ -110,7 +110,8 @@ def test_this_computer_is_examined_when_no_phone_is_named(capsys):
         (
             ["--device", "pixel"],
             2,
-            "no device is called 'pixel'; did you mean 'pixel1'? known: host, mi5, pixel1, auto",
+            "no device is called 'pixel'; did you mean 'pixel1'? "
+            "known: host, mi5, pixel1, virtual-mi5, virtual-pixel1, auto",
         ),
         (["--serial", "X"], 4, "no phone with serial X is attached"),
         (["--connect", "127.0.0.1:1"], 4, "nothing listens at 127.0.0.1:1 (connection refused)"),
@@ -144,7 +145,7 @@ def test_devices_asks_each_phone_who_it_is(toy, capsys, monkeypatch):
         assert main(["devices", "--json"]) == 0
         record = json.loads(capsys.readouterr().out)
 
-    assert f"pixel1   Google Pixel 1   {serial} Pixel: device" in text
+    assert f"pixel1         Google Pixel 1   {serial} Pixel: device" in text
     assert f"{serial}: Pixel (sailfish), Android 10, arm64-v8a, 2 CPUs at 1.59 GHz (mask 3), 2 CPUs at" in text
     assert record["phones"][0]["facts"]["abi"] == "arm64-v8a"
     assert record["phones"][0]["error"] is None
@@ -171,7 +172,7 @@ def test_devices_looks_at_a_phone_on_the_network(toy, capsys):
         assert main(["devices", "--connect", f"127.0.0.1:{daemon.port}"]) == 0
     out = capsys.readouterr().out
     assert "Pixel (sailfish), Android 10, arm64-v8a" in out
-    assert f"pixel1   Google Pixel 1   127.0.0.1:{daemon.port}: reached" in out
+    assert f"pixel1         Google Pixel 1   127.0.0.1:{daemon.port}: reached" in out
 
     assert main(["devices", "--connect", f"127.0.0.1:{daemon.port}"]) == 0
     assert f"127.0.0.1:{daemon.port}: nothing listens at" in capsys.readouterr().out

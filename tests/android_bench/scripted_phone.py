@@ -1,0 +1,84 @@
+"""A scratch phone whose runner is a shell script that plays recorded lines: everything around the runner is real."""
+
+from pathlib import Path
+
+import pytest
+
+from android_bench import phone_setup
+from android_bench.cli import main
+from android_bench.native_install import Installation
+from tests.android_bench.bench_toys import CLASSES, HEAD_LINES, LINES_OF_STAGE, text_of
+from tests.android_bench.phone_toys import ToyPhone
+
+CLIPS = 30
+QUICK = ("--warmup-ms", "1", "--min-timed-ms", "1", "--gate-wait-s", "0", "-q")
+ROWS = [[float(clip % CLASSES == c) for c in range(CLASSES)] for clip in range(CLIPS)]
+# Counts its starts; the start that `at` names does what `then` says.
+SCRIPT = """\
+for a; do case $a in stages=*) s=${a#stages=};; model=*) m=${a#model=};; esac; done
+[ -f "$m" ] || exit 3
+echo x >> $ROOT/starts
+if [ "$(wc -l < $ROOT/starts)" -eq "$(cat $ROOT/at)" ]; then . $ROOT/then; fi
+cat "$ROOT/lines/$s"
+"""
+
+
+class ScriptedPhone(ToyPhone):
+    """The phone; `trouble` says what its runner does at which start."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        hello = {**HEAD_LINES[0], "runner": "scripted"}
+        done = {"event": "done", "wall_ns": 1}
+        evaluation = [{"event": "eval", "first": 0, "outputs": ROWS}]
+        for stages in ("golden,latency", "memory", "golden,eval"):
+            lines = [hello, *HEAD_LINES[1:]]
+            for stage in stages.split(","):
+                lines += evaluation if stage == "eval" else LINES_OF_STAGE[stage]
+            self.write(f"lines/{stages}", text_of([*lines, done]))
+        self.trouble(0, "")
+        self.local_runner = root.parent / "runner"
+        self.local_runner.write_text(f"#!/bin/sh\n{SCRIPT}")
+        self.local_runner.chmod(0o755)
+
+    def trouble(self, at: int, then: str) -> None:
+        """At its start number `at`, counted from now, the runner does `then` first."""
+        self.write("starts", "")
+        self.write("at", f"{at}\n")
+        self.write("then", f"{then}\n")
+
+    @property
+    def starts(self) -> int:
+        """How often the runner was started since the last `trouble`."""
+        return (self.root / "starts").read_text().count("x")
+
+    def names(self) -> list[str]:
+        """The files of ours on it."""
+        return sorted(path.name for path in self.ours.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def scripted(tmp_path, monkeypatch):
+    """The phone, with commands in an empty folder and no adb server in reach."""
+    (tmp_path / "phone").mkdir()
+    made = ScriptedPhone(tmp_path / "phone")
+
+    def install(device, _cache, _libcs):
+        return Installation(command=(device.push(made.local_runner),), facts={"engine_sha256": "e" * 64})
+
+    monkeypatch.setattr(phone_setup, "install_runner", install)
+    for name, value in {
+        "ADB_SERVER_SOCKET": "tcp:127.0.0.1:1",
+        "HOME": str(made.home),
+        "XDG_RUNTIME_DIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    return made
+
+
+def bench(daemon, *words: object) -> int:
+    """The exit code of `tkd-bench` on the phone behind `daemon`."""
+    return main(["--connect", f"127.0.0.1:{daemon.port}", *map(str, words)])
