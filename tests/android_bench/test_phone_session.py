@@ -7,10 +7,13 @@ import shutil
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from android_bench.adb import choose
+from android_bench.adb.phone import Phone
 from android_bench.cli import main
 from android_bench.session_file import read_blocks, read_session
 from converters.bundle import write_bundle
@@ -113,7 +116,8 @@ def test_ctrl_c_leaves_the_phone_clean_and_the_session_goes_on(scripted, words, 
     assert scripted.names() == ["runner"]
 
 
-def test_a_phone_that_restarts_loses_nothing_that_was_measured(scripted, words, capsys):
+def test_a_phone_that_restarts_loses_nothing_that_was_measured(scripted, words, capsys, monkeypatch):
+    monkeypatch.setattr(choose, "Phone", partial(Phone, patience_s=0.2))  # it does not come back while we wait
     marker = scripted.root / "sleeping"
     scripted.trouble(4, f"echo > {marker}; sleep 300")
     running = scripted.daemon()
