@@ -55,7 +55,7 @@ def look_at_arms(
 
 def _draw(room: Classroom, probed: Sequence[tuple[Arm, Probe]], folder: Path, log: RunLog | None) -> None:
     store = room.corpus.stores["validation"]
-    index = clips_to_show(store.labels, store.intervals_s)
+    index = clips_to_show(store.labels, store.intervals_s, room.corpus.labels)
     labels = store.labels if store.labels.ndim == 1 else store.labels.argmax(dim=1)
     shown = Shown(
         index=index,
@@ -72,7 +72,9 @@ def _draw(room: Classroom, probed: Sequence[tuple[Arm, Probe]], folder: Path, lo
         name = f"{room.spec.name}\nλ = {arm.weight:g}{led}"
         lookers.append(Looker(name=name, kind=kind, attention=found.attention[index]))
     data = room.corpus.description
-    title = f"attention over time · {synthetic_words(data) if data['synthetic'] else data['name']}"
+    shading = "" if store.intervals_s is None else ", yellow: where the word is"
+    kind = synthetic_words(data) if data["synthetic"] else data["name"]
+    title = f"line: attention, its peak at the top; grey: the waveform{shading}\n{kind}"
     try:
         figure = draw_attention(shown, lookers, title)
     except ModuleNotFoundError:  # matplotlib belongs to the extra `report`; the numbers are in run.json without it

@@ -63,14 +63,18 @@ class Shown:
     sample_rate_hz: int
 
 
-def clips_to_show(labels: Tensor, intervals_s: Tensor | None) -> Tensor:
-    """The first clip of each of three labels, of those whose keyword's place is known where any is; indices."""
+def clips_to_show(labels: Tensor, intervals_s: Tensor | None, names: Sequence[str]) -> Tensor:
+    """The first clip of each of three labels, of those whose keyword's place is known where any is; indices.
+
+    Labels such as `_unknown_` are left for last: `names` says what the labels are called.
+    """
     firsts = labels if labels.ndim == 1 else labels.argmax(dim=1)
     is_shown = torch.ones(len(firsts), dtype=torch.bool) if intervals_s is None else ~intervals_s[:, 0].isnan()
     found: dict[int, int] = {}
     for place in is_shown.nonzero()[:, 0].tolist():
         found.setdefault(int(firsts[place]), place)
-    chosen = [found[label] for label in sorted(found)][:_CLIPS]
+    order = sorted(found, key=lambda label: (names[label].startswith("_"), label))
+    chosen = [found[label] for label in order][:_CLIPS]
     return torch.tensor(chosen, dtype=torch.long)
 
 

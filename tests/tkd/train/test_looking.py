@@ -34,10 +34,12 @@ def test_without_matplotlib_the_numbers_are_there(tiny_config: TrainConfig, monk
 
 def test_one_clip_of_each_of_three_labels_is_shown_of_those_with_a_known_keyword() -> None:
     labels = torch.tensor([3, 1, 1, 2, 0, 3])
-    assert clips_to_show(labels, None).tolist() == [4, 1, 3]
+    names = ("no", "yes", "up", "_silence_")
+    assert clips_to_show(labels, None, names).tolist() == [4, 1, 3]
+    assert clips_to_show(labels, None, ("_silence_", "yes", "up", "no")).tolist() == [1, 3, 0]
     spans = torch.zeros(6, 2)
     spans[torch.tensor([4, 1])] = torch.nan
-    assert clips_to_show(labels, spans).tolist() == [2, 3, 0]
+    assert clips_to_show(labels, spans, names).tolist() == [2, 3, 0]
 
 
 def test_the_line_peaks_where_the_attention_does() -> None:
