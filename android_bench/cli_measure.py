@@ -26,6 +26,7 @@ from converters.bundle import Bundle, find_bundles, read_bundle
 from converters.command_line import ExitCode, progress
 
 if TYPE_CHECKING:
+    from android_bench.adb.phone import Phone
     from android_bench.device import Device
     from android_bench.measure import Setting
     from android_bench.profiles import DeviceProfile
@@ -129,11 +130,9 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
         print(f"waiting up to {arguments.gate_wait_s:g} s for the phone: {'; '.join(reasons)}", file=sys.stderr)
 
     with find_phone(wish_of(arguments), os.environ, manners_of(arguments)) as phone:
-        keep: tuple[str, ...] = ()
+        prepared = prepare(phone, cache_folder(), arguments.cores)
         try:
-            prepared = prepare(phone, cache_folder(), arguments.cores)
-            keep = prepared.keep
-            phone.tidy(keep)  # what a session that was killed has left
+            phone.tidy(prepared.keep)  # what a session that was killed has left
             state = phone.state()
             plan = replace(plan, core_mask=prepared.core_mask)
             limits = Limits(patience_s=arguments.gate_wait_s)
@@ -146,15 +145,15 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
             )
             yield _Ready(device=phone, plan=plan, setting=setting)
         finally:
-            _tidy(phone.tidy, keep, phone.serial)
+            _tidy(phone, prepared.keep)
 
 
-def _tidy(tidy: Callable[[Sequence[str]], None], keep: Sequence[str], serial: str) -> None:
+def _tidy(phone: Phone, keep: Sequence[str]) -> None:
     """Cleans up; a phone that has gone cannot be, and whatever went wrong before stays what is reported."""
     try:
-        tidy(keep)
+        phone.tidy(keep)
     except DeviceError as error:
-        print(f"{PROGRAM}: {serial} was not cleaned up, the next session does it: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {phone.serial} was not cleaned up, the next session does it: {error}", file=sys.stderr)
 
 
 def _ready_host(arguments: argparse.Namespace, plan: RunPlan) -> _Ready:

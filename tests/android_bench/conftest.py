@@ -1,11 +1,14 @@
-"""Bundles of toy models, for every test of the bench."""
+"""Bundles of toy models for every test of the bench, and a phone with a scripted runner."""
 
 from pathlib import Path
 
 import pytest
 
+from android_bench import phone_setup
+from android_bench.native_install import Installation
 from converters.bundle import Bundle, find_bundles, write_bundle
 from tests.android_bench.bench_toys import toy_contents
+from tests.android_bench.scripted_phone import ScriptedPhone
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +24,25 @@ def exports(tmp_path_factory) -> Path:
 @pytest.fixture
 def bundles(exports) -> list[Bundle]:
     return find_bundles(exports)
+
+
+@pytest.fixture
+def scripted(tmp_path, monkeypatch):
+    """The phone, with commands in an empty folder and no adb server in reach."""
+    (tmp_path / "phone").mkdir()
+    made = ScriptedPhone(tmp_path / "phone")
+
+    def install(device, _cache, _libcs):
+        return Installation(command=(device.push(made.local_runner),), facts={"engine_sha256": "e" * 64})
+
+    monkeypatch.setattr(phone_setup, "install_runner", install)
+    for name, value in {
+        "ADB_SERVER_SOCKET": "tcp:127.0.0.1:1",
+        "HOME": str(made.home),
+        "XDG_RUNTIME_DIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    return made

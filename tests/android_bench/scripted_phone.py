@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
-from android_bench import phone_setup
 from android_bench.cli import main
-from android_bench.native_install import Installation
 from tests.android_bench.bench_toys import CLASSES, HEAD_LINES, LINES_OF_STAGE, text_of
 from tests.android_bench.phone_toys import ToyPhone
 
@@ -55,28 +51,6 @@ class ScriptedPhone(ToyPhone):
     def names(self) -> list[str]:
         """The files of ours on it."""
         return sorted(path.name for path in self.ours.rglob("*") if path.is_file())
-
-
-@pytest.fixture
-def scripted(tmp_path, monkeypatch):
-    """The phone, with commands in an empty folder and no adb server in reach."""
-    (tmp_path / "phone").mkdir()
-    made = ScriptedPhone(tmp_path / "phone")
-
-    def install(device, _cache, _libcs):
-        return Installation(command=(device.push(made.local_runner),), facts={"engine_sha256": "e" * 64})
-
-    monkeypatch.setattr(phone_setup, "install_runner", install)
-    for name, value in {
-        "ADB_SERVER_SOCKET": "tcp:127.0.0.1:1",
-        "HOME": str(made.home),
-        "XDG_RUNTIME_DIR": str(tmp_path),
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
-    return made
 
 
 def bench(daemon, *words: object) -> int:

@@ -69,6 +69,7 @@ def test_float_and_int8_go_the_whole_way(phone, exports, bundles, capsys):
     assert not [name for name in names if name.endswith((".tflite", ".npy", ".part"))]
 
 
+@pytest.mark.slow
 def test_a_runner_that_is_killed_is_an_error_and_the_phone_is_left_clean(phone, exports, capsys):
     phone.before_runner = "(sleep 2; kill -9 $$) >/dev/null 2>&1 &"
     words = (exports / "toy-int8", "--output", "out", "--blocks", "3", "--warmup-ms", "60000", "--gate-wait-s", "0")

@@ -7,16 +7,19 @@ import shutil
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from android_bench.adb import choose
+from android_bench.adb.phone import Phone
 from android_bench.cli import main
 from android_bench.session_file import read_blocks, read_session
 from converters.bundle import write_bundle
 from tests.android_bench.bench_toys import toy_contents
 from tests.android_bench.phone_toys import DENIED, PIXEL_BATTERY, PIXEL_PROPERTIES
-from tests.android_bench.scripted_phone import QUICK, bench, scripted  # noqa: F401 - a fixture
+from tests.android_bench.scripted_phone import QUICK, bench
 
 JOURNAL = Path("out/blocks.jsonl")
 
@@ -45,7 +48,7 @@ def when(happens, act) -> threading.Thread:
     return thread
 
 
-def test_a_phone_is_measured_and_left_clean(scripted, words, capsys):  # noqa: F811
+def test_a_phone_is_measured_and_left_clean(scripted, words, capsys):
     with scripted.daemon() as daemon:
         code = bench(daemon, "--device", "pixel1", *words)
     printed = capsys.readouterr()
@@ -62,7 +65,7 @@ def test_a_phone_is_measured_and_left_clean(scripted, words, capsys):  # noqa: F
     assert "# pixel1 · scripted (free clocks), 2" in Path("out/report.md").read_text()
 
 
-def test_a_phone_that_is_low_rejects_every_round_with_its_reason(scripted, words, capsys):  # noqa: F811
+def test_a_phone_that_is_low_rejects_every_round_with_its_reason(scripted, words, capsys):
     scripted.write("recorded/battery", PIXEL_BATTERY.replace("level: 87", "level: 9"))
     with scripted.daemon() as daemon:
         code = bench(daemon, *words)
@@ -77,7 +80,7 @@ def test_a_phone_that_is_low_rejects_every_round_with_its_reason(scripted, words
     assert read_blocks(JOURNAL) == []
 
 
-def test_without_gates_the_name_says_so(scripted, words):  # noqa: F811
+def test_without_gates_the_name_says_so(scripted, words):
     scripted.write("recorded/battery", PIXEL_BATTERY.replace("level: 87", "level: 9"))
     with scripted.daemon() as daemon:
         code = bench(daemon, *words, "--no-gates")
@@ -86,7 +89,7 @@ def test_without_gates_the_name_says_so(scripted, words):  # noqa: F811
     assert session().dirty == ("no gates", "free clocks", "low battery")
 
 
-def test_ctrl_c_leaves_the_phone_clean_and_the_session_goes_on(scripted, words, exports, capsys):  # noqa: F811
+def test_ctrl_c_leaves_the_phone_clean_and_the_session_goes_on(scripted, words, exports, capsys):
     marker = scripted.root / "sleeping"
     scripted.trouble(4, f"echo $$ > {marker}; sleep 300")
     with scripted.daemon() as daemon:
@@ -113,7 +116,8 @@ def test_ctrl_c_leaves_the_phone_clean_and_the_session_goes_on(scripted, words, 
     assert scripted.names() == ["runner"]
 
 
-def test_a_phone_that_restarts_loses_nothing_that_was_measured(scripted, words, capsys):  # noqa: F811
+def test_a_phone_that_restarts_loses_nothing_that_was_measured(scripted, words, capsys, monkeypatch):
+    monkeypatch.setattr(choose, "Phone", partial(Phone, patience_s=0.2))  # it does not come back while we wait
     marker = scripted.root / "sleeping"
     scripted.trouble(4, f"echo > {marker}; sleep 300")
     running = scripted.daemon()
@@ -136,7 +140,7 @@ def test_a_phone_that_restarts_loses_nothing_that_was_measured(scripted, words, 
     assert scripted.names() == ["runner"]
 
 
-def test_a_runner_that_is_killed_is_an_error_and_the_other_model_goes_on(scripted, words, capsys):  # noqa: F811
+def test_a_runner_that_is_killed_is_an_error_and_the_other_model_goes_on(scripted, words, capsys):
     scripted.trouble(3, "kill -9 $$")
     with scripted.daemon() as daemon:
         code = bench(daemon, *words)
@@ -150,7 +154,7 @@ def test_a_runner_that_is_killed_is_an_error_and_the_other_model_goes_on(scripte
     assert scripted.names() == ["runner"]
 
 
-def test_a_full_disk_is_an_error_that_leaves_nothing(scripted, words, capsys):  # noqa: F811
+def test_a_full_disk_is_an_error_that_leaves_nothing(scripted, words, capsys):
     make = shutil.which("mkdir")
     full = "if [ -d $ROOT/data/local/tmp/tkd ]; then echo mkdir: No space left on device >&2; exit 1; fi"
     scripted.without("mkdir")
@@ -165,7 +169,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(scripted, words, capsys):  
     assert scripted.names() == ["runner"]
 
 
-def test_what_cannot_be_resumed_is_refused(scripted, words, tmp_path, capsys):  # noqa: F811
+def test_what_cannot_be_resumed_is_refused(scripted, words, tmp_path, capsys):
     with scripted.daemon() as daemon:
         bench(daemon, *words)
         other = toy_contents(quantized=True, name="toy-int8", parents={"checkpoint": "d" * 64})
@@ -188,7 +192,7 @@ def test_what_cannot_be_resumed_is_refused(scripted, words, tmp_path, capsys):  
     assert [len(item.blocks) for item in session().measurements] == [3, 3]
 
 
-def test_cores_that_cannot_be_had_are_refused_or_noted(scripted, words, capsys):  # noqa: F811
+def test_cores_that_cannot_be_had_are_refused_or_noted(scripted, words, capsys):
     for cpu in range(4):
         scripted.write(f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq", DENIED)
     with scripted.daemon() as daemon:
@@ -203,7 +207,7 @@ def test_cores_that_cannot_be_had_are_refused_or_noted(scripted, words, capsys):
     assert any(concern.startswith("any core, the scheduler's choice") for concern in session().concerns)
 
 
-def test_a_phone_that_cannot_run_it_is_refused_before_anything_is_pushed(scripted, words, capsys):  # noqa: F811
+def test_a_phone_that_cannot_run_it_is_refused_before_anything_is_pushed(scripted, words, capsys):
     scripted.write("recorded/getprop", PIXEL_PROPERTIES.replace("arm64-v8a", "armeabi-v7a"))
     with scripted.daemon() as daemon:
         assert bench(daemon, *words) == 4
@@ -213,7 +217,7 @@ def test_a_phone_that_cannot_run_it_is_refused_before_anything_is_pushed(scripte
     assert not Path("out").exists()
 
 
-def test_a_preset_is_the_published_protocol(scripted, words, capsys):  # noqa: F811
+def test_a_preset_is_the_published_protocol(scripted, words, capsys):
     with scripted.daemon() as daemon:
         line = [word for word in words if word not in ("--warmup-ms", "--min-timed-ms", "1")]
         assert bench(daemon, *line, "--preset", "tcresnet-paper") == 0
