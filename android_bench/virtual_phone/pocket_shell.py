@@ -41,7 +41,7 @@ from android_bench.virtual_phone.twin import Twin
 _FIRST_PID = 4001
 _MOST_INPUT_BYTES = 256 << 20
 NOT_FOUND, NOT_STARTED, SYNTAX = 127, 126, 2
-_DEEPEST = 64
+_DEEPEST = 32  # a level takes over ten of the 1,000 frames that Python has by default
 
 Read = Callable[[], Awaitable[bytes]]
 Write = Callable[[bytes], Awaitable[None]]
