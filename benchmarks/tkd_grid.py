@@ -166,9 +166,7 @@ def train(cell: Cell, place: Place) -> dict[str, Any]:
     torch.set_num_threads(1)
     keep_freed_memory()
     start = time.monotonic()
-    result = run_training(
-        settings_of(cell, place), lambda title, total: progress(title, total, quiet=True), resume=True
-    )
+    result = run_training(settings_of(cell, place), _silent, resume=True, attention_folder=place.folder / "attention")
     return line_of(cell, result, time.monotonic() - start)
 
 
