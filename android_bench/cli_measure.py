@@ -52,20 +52,20 @@ def bench(arguments: argparse.Namespace) -> int:
     is_host = arguments.device == "host"
     if is_host and (arguments.serial or arguments.connect):
         raise BenchError("--serial and --connect name a phone, --device host this computer; give one of them")
+    plan = plan_of(arguments)
     if not is_host:
         profile = wish_of(arguments).profile  # refuses an unknown device before anything is read
-        if profile is not None and profile.transport == "virtual":
+        if profile is not None and profile.transport == "virtual" and not arguments.dry_run:
             return _bench_virtual(profile, arguments)
-    plan = plan_of(arguments)
     own = arguments.runner == "own"
     _check_modules("scipy", *(("ai_edge_litert",) if own and is_host and not arguments.dry_run else ()))
-    bundles = _bundles(arguments)
     if arguments.dry_run:
-        return _rehearse(arguments, bundles, plan)
+        return rehearse(arguments, plan)
+    bundles = chosen_bundles(arguments)
     if not own:
         return _bench_with_tool(arguments, bundles, plan)
     with _ready(arguments, plan) as ready:
-        folder = _new_folder(arguments.output, _folder_name(arguments.device))
+        folder = new_folder(arguments.output, _folder_name(arguments.device))
         session = _measured(arguments, bundles, ready, folder)
         _publish(arguments, session, folder)
     return _exit_code(session)
@@ -79,9 +79,9 @@ def _bench_virtual(profile: DeviceProfile, arguments: argparse.Namespace) -> int
         return _still_progress("counting", total, quiet=arguments.quiet or arguments.verbose)
 
     def folder() -> Path:
-        return _new_folder(arguments.output, _folder_name(profile.name))
+        return new_folder(arguments.output, _folder_name(profile.name))
 
-    return bench_virtual(profile, _bundles(arguments), arguments, folder, steps)
+    return bench_virtual(profile, chosen_bundles(arguments), arguments, folder, steps)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -215,7 +215,7 @@ def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: _Rea
     )
 
 
-def _rehearse(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: RunPlan) -> int:
+def rehearse(arguments: argparse.Namespace, plan: RunPlan) -> int:
     """Prints what would be done; no device is asked for anything."""
     from android_bench.adb.phone import FOLDER
     from android_bench.cores import core_mask
@@ -224,17 +224,26 @@ def _rehearse(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: Ru
     from android_bench.native_install import install_runner
     from android_bench.phone_setup import DEFAULT_CORES
     from android_bench.profiles import load_profile
-    from android_bench.rehearsal import Rehearsal, rehearse
+    from android_bench.rehearsal import Rehearsal, rehearsed, rehearsed_counts
 
+    bundles = chosen_bundles(arguments)
     is_host = arguments.device == "host"
     device = Rehearsal(HostDevice().runner, None) if is_host else Rehearsal((), FOLDER)
-    clusters = () if arguments.device in ("host", "auto") else load_profile(arguments.device).clusters
+    profile = None if arguments.device in ("host", "auto") else load_profile(arguments.device)
+    is_virtual = profile is not None and profile.transport == "virtual"
+    clusters = () if profile is None or is_virtual else profile.clusters
     # Without a phone an unnamed one has no cores that could be named; its own are taken when it is there.
     default = DEFAULT_CORES if clusters else "any"
     plan = replace(plan, core_mask=core_mask(arguments.cores or default, clusters))
     if not is_host:
-        device.use_runner(install_runner(device, cache_folder()).command)
-    for line in rehearse(device, bundles, plan, gated=not (is_host or arguments.no_gates)):
+        libcs = ("glibc",) if is_virtual else ("bionic", "glibc")
+        device.use_runner(install_runner(device, cache_folder(), libcs).command)
+    lines = (
+        rehearsed_counts(device, bundles, plan)
+        if is_virtual
+        else rehearsed(device, bundles, plan, gated=not (is_host or arguments.no_gates))
+    )
+    for line in lines:
         print(line)
     return ExitCode.GOOD
 
@@ -245,7 +254,8 @@ def _check_modules(*names: str) -> None:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
 
-def _bundles(arguments: argparse.Namespace) -> list[Bundle]:
+def chosen_bundles(arguments: argparse.Namespace) -> list[Bundle]:
+    """The bundles that are named, or all that were exported; every file is checked."""
     if arguments.bundles:
         return [read_bundle(folder) for folder in dict.fromkeys(path.resolve() for path in arguments.bundles)]
     found = find_bundles(arguments.exports)
@@ -268,7 +278,7 @@ def _bench_with_tool(arguments: argparse.Namespace, bundles: Sequence[Bundle], p
     tool = arguments.runner_path
     if not tool.is_file() or not os.access(tool, os.X_OK):
         raise BenchError(f"{tool} is no program; expected a benchmark_model for {arguments.device} (chmod +x?)")
-    folder = _new_folder(arguments.output, _folder_name(arguments.device))
+    folder = new_folder(arguments.output, _folder_name(arguments.device))
     total = len(bundles) * (plan.blocks + 1)
     with _still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
         session = measure_with_tool(arguments.device, HostDevice(), tool, bundles, plan, step)
@@ -328,7 +338,7 @@ def _folder_name(device: str) -> str:
     return f"{re.sub('[-:]', '', utc_now())}-{device}"
 
 
-def _new_folder(wanted: Path | None, name: str) -> Path:
+def new_folder(wanted: Path | None, name: str) -> Path:
     """A new, empty folder for the results."""
     folder = wanted or Path("runs/bench") / name
     number = 2

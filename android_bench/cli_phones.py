@@ -24,10 +24,18 @@ if TYPE_CHECKING:
 PROGRAM = "tkd-bench"
 
 
-def add_phone_options(made: argparse.ArgumentParser) -> None:
-    """Adds the options that choose among phones."""
-    made.add_argument("--serial", metavar="SERIAL", help="the phone with this serial number (or ANDROID_SERIAL)")
-    made.add_argument("--connect", metavar="HOST:PORT", help="a phone that listens on the network (adb tcpip 5555)")
+def add_phone_options(made: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Adds the options that choose among phones, each once or `several` times."""
+    action, more = ("append", "; several times for several phones") if several else ("store", "")
+    made.add_argument(
+        "--serial", action=action, metavar="SERIAL", help=f"the phone with this serial number (or ANDROID_SERIAL){more}"
+    )
+    made.add_argument(
+        "--connect",
+        action=action,
+        metavar="HOST:PORT",
+        help=f"a phone that listens on the network (adb tcpip 5555){more}",
+    )
     _add_authorize_option(made)
 
 

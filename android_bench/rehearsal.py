@@ -69,11 +69,10 @@ class Rehearsal(Device):
         return ()
 
 
-def rehearse(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, gated: bool) -> Iterator[str]:
+def rehearsed(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, gated: bool) -> Iterator[str]:
     """Each line of what would happen, in order: files pushed, gates, commands."""
     of_bundle = [commands(device, bundle, plan) for bundle in bundles]
-    for remote, local in device.pushed.items():
-        yield f"push {local} {remote}"
+    yield from _pushes(device)
     last = None
     for model, index in block_order(len(bundles), plan.blocks):
         if gated and index != last:
@@ -83,3 +82,17 @@ def rehearse(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, gat
     for stage in ("memory", "accuracy"):
         for each in of_bundle:
             yield " ".join(each[stage])
+
+
+def rehearsed_counts(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan) -> Iterator[str]:
+    """The same on a virtual phone, which counts instructions: files pushed, commands."""
+    of_bundle = [commands(device, bundle, plan) for bundle in bundles]
+    yield from _pushes(device)
+    for stage in ("count", "accuracy"):
+        for each in of_bundle:
+            yield " ".join(each[stage])
+
+
+def _pushes(device: Rehearsal) -> Iterator[str]:
+    for remote, local in device.pushed.items():
+        yield f"push {local} {remote}"

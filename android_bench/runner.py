@@ -42,7 +42,7 @@ _EVENTS_OF_STAGES = {
 _COUNT = re.compile(r"^tkd-instructions (\d+) (\d+) (\d+)$", re.MULTILINE)
 _INIT, _FIRST, _INFERENCE = 1, 2, 3
 
-_BLOCK, _MEMORY, _PREDICTIONS = "golden,latency", "memory", "golden,eval"
+_BLOCK, _MEMORY, _PREDICTIONS, _COUNTS = "golden,latency", "memory", "golden,eval", "golden,count"
 _FIRST_SIGNAL, _LAST_SIGNAL = 129, 192  # a phone's shell adds 128 to the number of the signal that ended a process
 
 Line = Mapping[str, Any]
@@ -67,12 +67,13 @@ class RunnerFacts:
 
 
 def commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[str, ...]]:
-    """What `run_block`, `run_memory` and `run_predictions` start on the device, under these names; files are pushed."""
+    """What each `run_…` starts on the device, by what it gives; the files are pushed."""
     pack = {"eval_inputs": device.push(bundle.folder / "eval_inputs.npy")}
     return {
         "block": _command(device, bundle, plan, _BLOCK, _block_arguments(plan)),
         "memory": _command(device, bundle, plan, _MEMORY, {"memory_runs": plan.memory_runs}),
         "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
+        "count": _command(device, bundle, plan, _COUNTS, {}),
     }
 
 
@@ -168,7 +169,7 @@ def run_instructions(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[Ins
 
     Wants the native runner, and an emulator that was started with the plugin `counter`.
     """
-    lines, result = _run_with_result(device, bundle, plan, "golden,count", {})
+    lines, result = _run_with_result(device, bundle, plan, _COUNTS, {})
     counted = parse_counts(result.stderr, lines[4]["runs"], bundle.name)
     return counted, RunnerFacts(hello=lines[0], init=lines[1])
 

@@ -240,8 +240,8 @@ def few_clips(bundle):
 def test_the_command_measures_with_the_tool(tool, exports, tmp_path, capsys, monkeypatch):
     from android_bench import cli_measure
 
-    found = cli_measure._bundles
-    monkeypatch.setattr(cli_measure, "_bundles", lambda arguments: [few_clips(one) for one in found(arguments)])
+    found = cli_measure.chosen_bundles
+    monkeypatch.setattr(cli_measure, "chosen_bundles", lambda arguments: [few_clips(one) for one in found(arguments)])
     words = ["--runner", "benchmark_model", "--runner-path", str(tool()), "--exports", str(exports), "--blocks", "6"]
 
     code = main([*words, "--output", str(tmp_path / "out")])
