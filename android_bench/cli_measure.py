@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,13 +95,14 @@ def _resume(arguments: argparse.Namespace) -> int:
         raise BenchError(f"cannot resume: the session in {folder} is of {start.device}, not of {arguments.device}")
     arguments.device, arguments.cores = start.device, start.cores
     if start.serial and not (arguments.serial or arguments.connect):
-        arguments.serial = start.serial
+        arguments.serial = _attached_as(start)
     _check_modules("scipy", *(("ai_edge_litert",) if start.device == "host" else ()))
     named = arguments.bundles or [Path(path) for path in start.folders]
     bundles = [read_bundle(path) for path in named]
     check_bundles(start, bundles)
     done = whole_rounds(folder, start)
-    with _ready(arguments, start.plan) as ready:
+    best_probe_ns = min((block.probe_ns for block in done if block.probe_ns is not None), default=None)
+    with _ready(arguments, start.plan, best_probe_ns) as ready:
         changed = differences(start, ready.device.context(), ready.setting.runner)
         if ready.plan != start.plan:
             changed.append(f"the core mask was {start.plan.core_mask or 'any'} and is {ready.plan.core_mask or 'any'}")
@@ -114,9 +116,21 @@ def _resume(arguments: argparse.Namespace) -> int:
     return _exit_code(session)
 
 
+def _attached_as(start: SessionStart) -> str:
+    """The serial under which the session's phone is attached now; as it was where it is not listed."""
+    from android_bench.attached import look_around
+
+    seen = look_around(os.environ)
+    listed = {phone.serial for phone in seen.phones} | set(seen.usb_serials)
+    return next((name for name in start.names if name in listed), start.serial)
+
+
 @contextmanager
-def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
-    """The device that is meant, ready to be measured, and left clean at the end."""
+def _ready(arguments: argparse.Namespace, plan: RunPlan, best_probe_ns: int | None = None) -> Iterator[_Ready]:
+    """The device that is meant, ready to be measured, and left clean at the end.
+
+    `best_probe_ns` is the fastest probe of an earlier part of the session.
+    """
     if arguments.device == "host":
         yield _ready_host(arguments, plan)
         return
@@ -125,6 +139,7 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
     from android_bench.gates import Gate, Limits, blind_spots, dirty_words
     from android_bench.measure import Setting
     from android_bench.phone_setup import prepare
+    from android_bench.runner import run_probe
 
     def waiting(reasons: tuple[str, ...]) -> None:
         print(f"waiting up to {arguments.gate_wait_s:g} s for the phone: {'; '.join(reasons)}", file=sys.stderr)
@@ -136,12 +151,15 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
             state = phone.state()
             plan = replace(plan, core_mask=prepared.core_mask)
             limits = Limits(patience_s=arguments.gate_wait_s)
-            gate = None if arguments.no_gates else Gate(phone, limits, plan.core_mask, waiting)
+            # An emulated phone's times say nothing, of throttling neither.
+            probe = None if phone.facts().emulated else partial(run_probe, phone, plan)
+            gate = Gate(phone, limits, plan.core_mask, waiting, probe=probe, best_ns=best_probe_ns)
+            blind = blind_spots(state, probed=probe is not None)
             setting = Setting(
-                gate=gate,
+                gate=None if arguments.no_gates else gate,
                 runner=prepared.facts,
-                concerns=(*prepared.concerns, *(blind_spots(state) if gate else ("no gates: measured as it was",))),
-                dirty=dirty_words(phone.context(), state, gated=gate is not None),
+                concerns=(*prepared.concerns, *(("no gates: measured as it was",) if arguments.no_gates else blind)),
+                dirty=dirty_words(phone.context(), state, gated=not arguments.no_gates),
             )
             yield _Ready(device=phone, plan=plan, setting=setting)
         finally:
@@ -204,6 +222,7 @@ def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: _Rea
     return SessionStart(
         device=arguments.device,
         serial=context.serial,
+        serial_number=context.serial_number,
         model=context.model,
         fingerprint=context.fingerprint,
         cores=arguments.cores,

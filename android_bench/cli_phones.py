@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from android_bench.cli_pushing import Pushing
 from android_bench.cli_virtual import connected, virtual_state
 from android_bench.errors import BenchError, DeviceError
 from converters.command_line import ExitCode, did_you_mean, parser
@@ -69,7 +70,9 @@ def manners_of(arguments: argparse.Namespace) -> Manners:
         wait = f"(waiting {arguments.authorize_s:g} s)"
         print(f"{name} asks whether this computer may debug it: unlock it and accept {wait}", file=sys.stderr)
 
-    return Manners(ask=ask, authorize_s=arguments.authorize_s)
+    if arguments.quiet:
+        return Manners(ask=ask, authorize_s=arguments.authorize_s)
+    return Manners(ask=ask, authorize_s=arguments.authorize_s, advance=Pushing())
 
 
 def devices(words: Sequence[str]) -> int:

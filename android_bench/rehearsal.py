@@ -13,7 +13,7 @@ from android_bench.device import CommandResult, Device
 from android_bench.errors import DeviceError
 from android_bench.measure import block_order
 from android_bench.records import DeviceContext, DeviceState, RunPlan
-from android_bench.runner import commands
+from android_bench.runner import commands, probe_command
 from converters.bundle import Bundle
 from converters.files import sha256_of
 
@@ -77,6 +77,7 @@ def rehearsed(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, ga
     for model, index in block_order(len(bundles), plan.blocks):
         if gated and index != last:
             yield f"gate before round {index + 1}"
+            yield " ".join(probe_command(device, plan))
         last = index
         yield " ".join(of_bundle[model]["block"])
     for stage in ("memory", "accuracy"):

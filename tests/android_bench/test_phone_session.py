@@ -80,6 +80,35 @@ def test_a_phone_that_is_low_rejects_every_round_with_its_reason(scripted, words
     assert read_blocks(JOURNAL) == []
 
 
+def test_a_phone_that_slows_down_in_mid_session_rejects_the_rounds_after(scripted, words, capsys):
+    scripted.trouble(2, f"cp {scripted.root}/lines/slow {scripted.root}/lines/probe")
+    (scripted.root / "bin/cp").symlink_to(shutil.which("cp"))
+    scripted.probe(2_600_000)
+    (scripted.root / "lines/probe").rename(scripted.root / "lines/slow")
+    scripted.probe(2_000_000)
+    with scripted.daemon() as daemon:
+        code = bench(daemon, *words)
+
+    assert code == 3
+    assert [block.probe_ns for block in read_blocks(JOURNAL)] == [2_000_000] * 2
+    assert [each.index for each in session().rejected] == [1, 2]
+    assert "took 1.30 × as long as at its best (2.60 ms, 2.00 ms)" in session().rejected[0].reasons[0]
+
+
+def test_rounds_that_were_slow_before_the_phone_became_faster_are_told(scripted, words):
+    scripted.trouble(2, f"cp {scripted.root}/lines/fast {scripted.root}/lines/probe")
+    (scripted.root / "bin/cp").symlink_to(shutil.which("cp"))
+    scripted.probe(2_000_000)
+    (scripted.root / "lines/probe").rename(scripted.root / "lines/fast")
+    scripted.probe(2_600_000)
+    with scripted.daemon() as daemon:
+        assert bench(daemon, *words) == 0
+
+    assert "round 1: a fixed piece of work was faster later in the session; it was throttled or busy" in (
+        session().concerns
+    )
+
+
 def test_without_gates_the_name_says_so(scripted, words):
     scripted.write("recorded/battery", PIXEL_BATTERY.replace("level: 87", "level: 9"))
     with scripted.daemon() as daemon:
