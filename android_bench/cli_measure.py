@@ -29,6 +29,7 @@ from converters.command_line import ExitCode, progress
 if TYPE_CHECKING:
     from android_bench.adb.phone import Phone
     from android_bench.device import Device
+    from android_bench.gates import Limits
     from android_bench.measure import Setting
     from android_bench.profiles import DeviceProfile
     from android_bench.records import Block, Rejection, RunPlan, Session
@@ -64,9 +65,11 @@ def bench(arguments: argparse.Namespace) -> int:
         return rehearse(arguments, plan)
     bundles = chosen_bundles(arguments)
     if not own:
-        return _bench_with_tool(arguments, bundles, plan)
+        from android_bench.cli_tool import bench_with_tool
+
+        return bench_with_tool(arguments, bundles, plan)
     with _ready(arguments, plan) as ready:
-        folder = new_folder(arguments.output, _folder_name(arguments.device))
+        folder = new_folder(arguments.output, folder_name(arguments.device))
         session = _measured(arguments, bundles, ready, folder)
         _publish(arguments, session, folder)
     return _exit_code(session)
@@ -77,10 +80,10 @@ def _bench_virtual(profile: DeviceProfile, arguments: argparse.Namespace) -> int
         raise BenchError(f"{profile.name} counts the instructions of our own runner; leave --runner out")
 
     def steps(total: int) -> AbstractContextManager[Callable[[], None]]:
-        return _still_progress("counting", total, quiet=arguments.quiet or arguments.verbose)
+        return still_progress("counting", total, quiet=arguments.quiet or arguments.verbose)
 
     def folder() -> Path:
-        return new_folder(arguments.output, _folder_name(profile.name))
+        return new_folder(arguments.output, folder_name(profile.name))
 
     return bench_virtual(profile, chosen_bundles(arguments), arguments, folder, steps)
 
@@ -141,9 +144,6 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan, best_probe_ns: int | No
     from android_bench.phone_setup import prepare
     from android_bench.runner import run_probe
 
-    def waiting(reasons: tuple[str, ...]) -> None:
-        print(f"waiting up to {arguments.gate_wait_s:g} s for the phone: {'; '.join(reasons)}", file=sys.stderr)
-
     with find_phone(wish_of(arguments), os.environ, manners_of(arguments)) as phone:
         prepared = prepare(phone, cache_folder(), arguments.cores)
         try:
@@ -153,7 +153,7 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan, best_probe_ns: int | No
             limits = Limits(patience_s=arguments.gate_wait_s)
             # An emulated phone's times say nothing, of throttling neither.
             probe = None if phone.facts().emulated else partial(run_probe, phone, plan)
-            gate = Gate(phone, limits, plan.core_mask, waiting, probe=probe, best_ns=best_probe_ns)
+            gate = Gate(phone, limits, plan.core_mask, say_waiting(limits), probe=probe, best_ns=best_probe_ns)
             blind = blind_spots(state, probed=probe is not None)
             setting = Setting(
                 gate=None if arguments.no_gates else gate,
@@ -163,10 +163,19 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan, best_probe_ns: int | No
             )
             yield _Ready(device=phone, plan=plan, setting=setting)
         finally:
-            _tidy(phone, prepared.keep)
+            left_clean(phone, prepared.keep)
 
 
-def _tidy(phone: Phone, keep: Sequence[str]) -> None:
+def say_waiting(limits: Limits) -> Callable[[tuple[str, ...]], None]:
+    """Says on stderr that a round waits, and why."""
+
+    def waiting(reasons: tuple[str, ...]) -> None:
+        print(f"waiting up to {limits.patience_s:g} s for the phone: {'; '.join(reasons)}", file=sys.stderr)
+
+    return waiting
+
+
+def left_clean(phone: Phone, keep: Sequence[str]) -> None:
     """Cleans up; a phone that has gone cannot be, and whatever went wrong before stays what is reported."""
     try:
         phone.tidy(keep)
@@ -199,7 +208,7 @@ def _measured(
         write_start(folder, _start(arguments, bundles, ready))
     journal = folder / JOURNAL
     total = steps(bundles, ready.plan)
-    with _still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
+    with still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
 
         def keep(block: Block) -> None:
             append_block(journal, block)
@@ -286,31 +295,6 @@ def chosen_bundles(arguments: argparse.Namespace) -> list[Bundle]:
     return found
 
 
-def _bench_with_tool(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: RunPlan) -> int:
-    """Measures with TensorFlow's benchmark_model."""
-    from android_bench.device import HostDevice
-    from android_bench.tool_session import document, measure_with_tool, table
-    from converters.files import write_text
-
-    if arguments.device != "host":
-        raise BenchError("--runner benchmark_model measures on host only; on phones our own runner does (no --runner)")
-    tool = arguments.runner_path
-    if not tool.is_file() or not os.access(tool, os.X_OK):
-        raise BenchError(f"{tool} is no program; expected a benchmark_model for {arguments.device} (chmod +x?)")
-    folder = new_folder(arguments.output, _folder_name(arguments.device))
-    total = len(bundles) * (plan.blocks + 1)
-    with _still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
-        session = measure_with_tool(arguments.device, HostDevice(), tool, bundles, plan, step)
-    text = json.dumps(document(session), allow_nan=False, ensure_ascii=False)
-    write_text(folder / "benchmark_model.json", text + "\n")
-    if arguments.json and arguments.json != "-":
-        write_text(Path(arguments.json), text + "\n")
-    print(text if arguments.json == "-" else "\n".join(table(session)))
-    if not arguments.quiet:
-        print(f"saved in {folder}/benchmark_model.json", file=sys.stderr)
-    return _worst({item.failure.kind for item in session.measurements if item.failure}, session.interrupted)
-
-
 def _publish(arguments: argparse.Namespace, session: Session, folder: Path) -> None:
     """Saves the session and its report, and shows the table, or the JSON where it was asked for on stdout."""
     from rich.console import Console
@@ -339,11 +323,12 @@ def _publish(arguments: argparse.Namespace, session: Session, folder: Path) -> N
 
 def _exit_code(session: Session) -> ExitCode:
     failures = {item.failure.kind for item in session.measurements if item.failure}
-    worst = _worst(failures, session.interrupted)
+    worst = worst_of(failures, session.interrupted)
     return ExitCode.NO_ANSWER if worst == ExitCode.GOOD and session.many_rejected else worst
 
 
-def _worst(failures: AbstractSet[str], interrupted: bool) -> ExitCode:
+def worst_of(failures: AbstractSet[str], interrupted: bool) -> ExitCode:
+    """The exit code of a session whose models failed in these ways."""
     if interrupted:
         return ExitCode.INTERRUPTED
     if "golden" in failures:
@@ -351,7 +336,8 @@ def _worst(failures: AbstractSet[str], interrupted: bool) -> ExitCode:
     return ExitCode.DEVICE if failures else ExitCode.GOOD
 
 
-def _folder_name(device: str) -> str:
+def folder_name(device: str) -> str:
+    """A name for a folder of results: the time and the device."""
     from android_bench.device import utc_now
 
     return f"{re.sub('[-:]', '', utc_now())}-{device}"
@@ -371,7 +357,7 @@ def new_folder(wanted: Path | None, name: str) -> Path:
 
 
 @contextmanager
-def _still_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+def still_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
     """A bar on stderr that is drawn between blocks only: one that redraws itself would disturb what is timed."""
     if quiet or not sys.stderr.isatty():
         with progress(title, total, quiet=quiet) as advance:

@@ -37,7 +37,7 @@ def when(happens, act) -> threading.Thread:
     """Calls `act` in a thread as soon as `happens` says so."""
 
     def watch():
-        for _ in range(600):
+        for _ in range(12_000):
             if happens():
                 act()
                 return
