@@ -198,6 +198,20 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(scripted, words, capsys):
     assert scripted.names() == ["runner"]
 
 
+def test_a_session_goes_on_with_the_same_phone_however_it_is_reached(scripted, words, capsys):
+    scripted.write("recorded/getprop", PIXEL_PROPERTIES + "[ro.serialno]: [FA6AB0302345]\n")
+    scripted.trouble(4, "kill -9 $$")
+    with scripted.daemon() as daemon:
+        assert bench(daemon, *words) == 4
+    with scripted.daemon() as elsewhere:
+        there = ["--resume", "out", "--connect", f"127.0.0.1:{elsewhere.port}", "-q"]
+        assert main(there) == 0
+        assert [len(item.blocks) for item in session().measurements] == [3, 3]
+        scripted.write("recorded/getprop", PIXEL_PROPERTIES + "[ro.serialno]: [another]\n")
+        assert main(there) == 2
+    assert "the phone was FA6AB0302345 and is another" in capsys.readouterr().err
+
+
 def test_what_cannot_be_resumed_is_refused(scripted, words, tmp_path, capsys):
     with scripted.daemon() as daemon:
         bench(daemon, *words)
