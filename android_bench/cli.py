@@ -10,9 +10,10 @@ from pathlib import Path
 from android_bench.cli_engine import engine
 from android_bench.cli_measure import bench
 from android_bench.cli_phones import add_phone_options, devices, doctor
+from android_bench.cli_report import baseline, history, report
 from android_bench.cli_virtual import phone
 from android_bench.cores import NAMES as CORE_NAMES
-from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
+from android_bench.errors import BaselineMissingError, BenchError, DeviceError, GoldenMismatchError
 from android_bench.plans import PRESETS
 from converters.command_line import ExitCode, parser, run
 from converters.errors import BundleError
@@ -20,6 +21,7 @@ from converters.errors import BundleError
 PROGRAM = "tkd-bench"
 ERRORS: Mapping[type[Exception], ExitCode] = {
     BenchError: ExitCode.USAGE,
+    BaselineMissingError: ExitCode.NO_ANSWER,
     DeviceError: ExitCode.DEVICE,
     GoldenMismatchError: ExitCode.NO,
     BundleError: ExitCode.USAGE,
@@ -35,6 +37,7 @@ examples:
   tkd-bench doctor                                 is this computer fit to measure on
   tkd-bench engine fetch                           get the engine that phones run
   tkd-bench doctor --device pixel1                 is that phone
+  tkd-bench report                                 the newest session as a page
 """
 
 
@@ -113,10 +116,13 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 _SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "baseline": baseline,
     "devices": devices,
     "doctor": doctor,
     "engine": engine,
+    "history": history,
     "phone": phone,
+    "report": report,
 }
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 BenchError                  2   wrong usage or input: an unknown device, an unreadable profile, no models
 ├── RecordError             2   a record or a file of records that cannot be (damaged, of another version)
+├── BaselineMissingError    3   what is to be compared with is gone, or is another artifact than was named
 ├── DeviceError             4   the device is not there, or stopped answering
 │   ├── DeviceTimeoutError  4   it did not answer in time
 │   ├── DeviceLostError     4   its connection was cut or talked nonsense; nothing was repeated
@@ -20,6 +21,10 @@ class BenchError(Exception):
 
 class RecordError(BenchError):
     """A record, or a file of records, is damaged, impossible, or of another version."""
+
+
+class BaselineMissingError(BenchError):
+    """What is to be compared with is gone, or is another artifact than the one that was named."""
 
 
 class DeviceError(BenchError):

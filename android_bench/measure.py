@@ -169,7 +169,7 @@ class _Work:
             after=self._state,
             measurements=tuple(self._found),
             concerns=concerns,
-            tool={"name": "tkd-bench", "version": _version()},
+            tool={"name": "tkd-bench", "version": tool_version()},
             rejected=tuple(self._rejected),
             dirty=(*self._setting.dirty, *(("rounds rejected",) if many else ())),
         )
@@ -279,7 +279,8 @@ def _notes(facts: RunnerFacts) -> tuple[str, ...]:
     return ()
 
 
-def _version() -> str:
+def tool_version() -> str:
+    """The version of this program, or that it is not installed."""
     try:
         return version("tkd")
     except PackageNotFoundError:

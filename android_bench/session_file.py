@@ -171,7 +171,7 @@ def _measurement(record: Mapping[str, Any]) -> Measurement:
         model=Model(**{**record["model"], "stages": tuple(_stages(record["model"].get("stages", ())))}),
         blocks=tuple(_block(item) for item in record["blocks"]),
         memory=Memory(**record["memory"]) if record["memory"] else None,
-        predictions=_predictions(record["predictions"]) if record["predictions"] else None,
+        predictions=predictions_of(record["predictions"]) if record["predictions"] else None,
         failure=Failure(**record["failure"]) if record["failure"] else None,
         notes=tuple(record["notes"]),
     )
@@ -183,7 +183,8 @@ def _stages(records: Sequence[Mapping[str, Any]]) -> Iterator[StageScore]:
         yield StageScore(**{**record, "interval": tuple(interval) if interval else None})
 
 
-def _predictions(record: Mapping[str, Any]) -> Predictions | SeveralPredictions:
+def predictions_of(record: Mapping[str, Any]) -> Predictions | SeveralPredictions:
+    """The answers in a record of them, with one label a clip or several."""
     if "outputs" not in record:
         return Predictions(**{key: tuple(row) for key, row in record.items()})
     return SeveralPredictions(

@@ -91,6 +91,16 @@ def read_gate(path: Path) -> Gate:
     return gate_from_json(document, str(path))
 
 
+def content_sha256(path: Path) -> str:
+    """What names the document at `path`, after its content was found to be unaltered.
+
+    Raises:
+        RecordError: it is missing, damaged, edited, or of another version.
+    """
+    read_gate(path)
+    return str(json.loads(path.read_text(encoding="utf-8"))[_HASH])
+
+
 def _content_sha256(content: Mapping[str, Any]) -> str:
     text = json.dumps(content, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
