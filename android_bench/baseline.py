@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from android_bench.errors import BaselineMissingError, RecordError
+from android_bench.errors import BaselineError, RecordError
 from converters.bundle import DOCUMENT, Bundle, read_bundle
 from converters.errors import BundleError
 from converters.files import sha256_of, write_text
@@ -95,13 +95,13 @@ def read_baseline(path: Path) -> Baseline:
     """The baseline in the file at `path`; `baseline_bundles` looks whether its artifacts are there.
 
     Raises:
-        BaselineMissingError: there is no such file.
+        BaselineError: there is no such file.
         RecordError: it is damaged, or of another format or version.
     """
     try:
         record: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
-        raise BaselineMissingError(f"no baseline at {path}; name one with: tkd-bench baseline set BUNDLE") from cause
+        raise BaselineError(f"no baseline at {path}; name one with: tkd-bench baseline set BUNDLE") from cause
     except ValueError as cause:
         raise RecordError(f"{path} is damaged (not JSON: {cause})") from cause
     seen = record.get("format") if isinstance(record, dict) else None
@@ -119,7 +119,7 @@ def baseline_bundles(path: Path) -> list[Bundle]:
     """The bundles that the file at `path` names, after their hashes agreed with it.
 
     Raises:
-        BaselineMissingError: the file or a bundle is gone, or a bundle is not the one that was named.
+        BaselineError: the file or a bundle is gone, or a bundle is not the one that was named.
         RecordError: the file is damaged, or of another format or version.
     """
     return [_bundle(path, model) for model in read_baseline(path).models]
@@ -128,17 +128,17 @@ def baseline_bundles(path: Path) -> list[Bundle]:
 def _bundle(path: Path, model: BaselineModel) -> Bundle:
     folder = path.parent / model.folder
     if not (folder / DOCUMENT).is_file():
-        raise BaselineMissingError(
+        raise BaselineError(
             f"the baseline {model.name} of {path} is gone: no bundle at {folder}; bring it back, or set another one"
         )
     try:
         bundle = read_bundle(folder)
     except BundleError as cause:
-        raise BaselineMissingError(f"the baseline {model.name} of {path} cannot be used: {cause}") from cause
+        raise BaselineError(f"the baseline {model.name} of {path} cannot be used: {cause}") from cause
     seen = (bundle.sha256, sha256_of(folder / DOCUMENT))
     if seen != (model.sha256, model.document_sha256):
         what = "model.tflite" if seen[0] != model.sha256 else DOCUMENT
-        raise BaselineMissingError(
+        raise BaselineError(
             f"{folder} is not the baseline {model.name} of {path}: its {what} has another hash; a baseline is an "
             "artifact that stays as it is: bring it back, or set this one with tkd-bench baseline set"
         )

@@ -13,7 +13,7 @@ from android_bench.cli_phones import add_phone_options, devices, doctor
 from android_bench.cli_report import baseline, history, report
 from android_bench.cli_virtual import phone
 from android_bench.cores import NAMES as CORE_NAMES
-from android_bench.errors import BaselineMissingError, BenchError, DeviceError, GoldenMismatchError
+from android_bench.errors import BaselineError, BenchError, DeviceError, GoldenMismatchError
 from android_bench.plans import PRESETS
 from converters.command_line import ExitCode, parser, run
 from converters.errors import BundleError
@@ -21,7 +21,7 @@ from converters.errors import BundleError
 PROGRAM = "tkd-bench"
 ERRORS: Mapping[type[Exception], ExitCode] = {
     BenchError: ExitCode.USAGE,
-    BaselineMissingError: ExitCode.NO_ANSWER,
+    BaselineError: ExitCode.NO_ANSWER,
     DeviceError: ExitCode.DEVICE,
     GoldenMismatchError: ExitCode.NO,
     BundleError: ExitCode.USAGE,

@@ -1,8 +1,8 @@
 """The errors of `android_bench`, and the exit code that each one ends in.
 
 BenchError                  2   wrong usage or input: an unknown device, an unreadable profile, no models
+├── BaselineError           3   the model that a candidate is to be compared with is not there
 ├── RecordError             2   a record or a file of records that cannot be (damaged, of another version)
-├── BaselineMissingError    3   what is to be compared with is gone, or is another artifact than was named
 ├── DeviceError             4   the device is not there, or stopped answering
 │   ├── DeviceTimeoutError  4   it did not answer in time
 │   ├── DeviceLostError     4   its connection was cut or talked nonsense; nothing was repeated
@@ -19,12 +19,12 @@ class BenchError(Exception):
     """Anything that keeps `tkd-bench` from an answer; the message says what was seen and what to do."""
 
 
+class BaselineError(BenchError):
+    """The baseline is missing: there is nothing to compare with, so there is no answer."""
+
+
 class RecordError(BenchError):
     """A record, or a file of records, is damaged, impossible, or of another version."""
-
-
-class BaselineMissingError(BenchError):
-    """What is to be compared with is gone, or is another artifact than the one that was named."""
 
 
 class DeviceError(BenchError):

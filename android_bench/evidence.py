@@ -108,10 +108,11 @@ def _format_of(path: Path) -> str | None:
     """The format that a JSON file, or the first line of a file of JSON lines, names."""
     try:
         text = path.read_text(encoding="utf-8")
-        if not text.strip():
-            return history.FORMAT if path.suffix == ".jsonl" else None
+        is_lines = path.suffix == ".jsonl"
+        if is_lines and not text.strip():
+            return history.FORMAT  # begun, and nothing in it yet
         # Of lines the first one is enough: the reader looks at the others.
-        record: Any = json.loads(text.partition("\n")[0] if path.suffix == ".jsonl" else text)
+        record: Any = json.loads(text.partition("\n")[0] if is_lines else text)
     except ValueError as cause:
         raise RecordError(f"{path} is damaged (not JSON: {cause})") from cause
     seen = record.get("format") if isinstance(record, dict) else None
@@ -129,7 +130,7 @@ def _history(found: Evidence, path: Path) -> Evidence:
         notes.append(f"{path.name} holds no verdict yet")
     if read.is_cut:
         notes.append(f"the last line of {path.name} was cut off while it was written; it is left out")
-    rows = sorted({*found.history, *read.rows}, key=lambda row: row.finished_utc)
+    rows = sorted(dict.fromkeys([*found.history, *read.rows]), key=lambda row: row.finished_utc)
     return replace(found, history=tuple(rows), notes=(*found.notes, *notes))
 
 
