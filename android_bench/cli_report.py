@@ -134,12 +134,10 @@ def history_parser() -> argparse.ArgumentParser:
 def _newest(exports: Path) -> list[Path]:
     """The newest session or comparison under runs/, and the exports."""
     names = ("session.json", "instructions.json", "compare.json")
-    folders = {
-        path.parent for kind in ("bench", "compare") for name in names for path in Path("runs").glob(f"{kind}/*/{name}")
-    }
+    folders = {path.parent for name in names for path in Path("runs/bench").glob(f"*/{name}")}
     newest = max(folders, key=lambda folder: folder.stat().st_mtime, default=None)
     if newest is None:
-        raise BenchError("no session under runs/bench/ or runs/compare/; measure one with tkd-bench, or name files")
+        raise BenchError("no session under runs/bench/; measure one with tkd-bench, or name files")
     return [newest, exports] if any(exports.glob("*/model.json")) else [newest]
 
 

@@ -137,9 +137,7 @@ def counted(models=MODELS) -> CountedSession:
                 sha256=hashlib.sha256(f"{student}-{precision}".encode()).hexdigest(),
                 size_bytes=83_293,
                 synthetic=True,
-                instructions=Instructions(
-                    init=3_000_000, first=int(us * 25_000), inference=int(us * 24_777), runs=5
-                ),
+                instructions=Instructions(init=3_000_000, first=int(us * 25_000), inference=int(us * 24_777), runs=5),
                 counted_by={"emulator": "qemu 7.2.22", "engine_sha256": "e" * 64, "threads": 1},
                 predictions=predictions(right),
                 failure=None,

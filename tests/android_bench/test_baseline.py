@@ -40,7 +40,7 @@ def test_it_can_be_moved_with_its_bundles(place, tmp_path_factory) -> None:
 def test_a_bundle_that_is_gone_is_no_baseline(place) -> None:
     shutil.rmtree(place.parent / "reference" / "toy-int8")
 
-    with pytest.raises(BaselineError, match="the baseline toy-int8 of .* is gone: no bundle at"):
+    with pytest.raises(BaselineError, match=r"the baseline toy-int8 of .* is gone: no bundle at"):
         baseline_bundles(place)
 
 
