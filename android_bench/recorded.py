@@ -25,12 +25,13 @@ from android_bench.compare import (
     not_comparable,
     session_entry,
 )
+from android_bench.counted import counted_device, judge_counts
 from android_bench.errors import RecordError
-from android_bench.metrics import accuracy_row, exact_facts, exact_row
-from android_bench.records import Failure, Measurement, Session
+from android_bench.metrics import accuracy_row, exact_facts
+from android_bench.records import Measurement, Session
 from android_bench.session_file import FORMAT as SESSION_FORMAT
-from android_bench.session_file import predictions_from_json, read_session
-from android_bench.verdict import DeviceEntry, GateSettings, Judgement, LatencyEvidence, MetricVerdict, ModelEntry
+from android_bench.session_file import read_session
+from android_bench.verdict import Arm, DeviceEntry, GateSettings, Judgement, LatencyEvidence, MetricVerdict, ModelEntry
 
 COUNTS_FORMAT = "tkd.instructions/1"
 Files = tuple[Path, Path]
@@ -148,8 +149,8 @@ def _latency(
     else:
         look = unanchored_look(values[0], values[1], settings.max_slowdown)
         notes.append(
-            f"two sessions with nothing in common: the interval is wider by an assumed {100 * DRIFT:g} % to both sides; "
-            "measure both models in one session: tkd-bench compare --baseline … --candidate …"
+            f"two sessions with nothing in common: the interval is wider by an assumed {100 * DRIFT:g} % to both "
+            "sides; measure both models in one session: tkd-bench compare --baseline … --candidate …"
         )
     verdict = judge.verdict_of(look, settings.max_slowdown)
     if any(session.many_rejected for session in sessions):
@@ -158,9 +159,10 @@ def _latency(
     what = "pairs in each session" if shared else "blocks of each"
     note = latency_note(look, settings.max_slowdown, verdict, what=what)
     middle = [stats.median(each) for each in values]
+    roles: tuple[Arm, Arm] = ("baseline", "candidate")
     entries = tuple(
-        session_entry(session, side.model.source, {arm.model.name: name})
-        for session, side, arm, name in zip(sessions, sides, arms, ("baseline", "candidate"), strict=True)
+        session_entry(session, side.model.source, {arm.model.name: role})
+        for session, side, arm, role in zip(sessions, sides, arms, roles, strict=True)
     )
     return latency_row(look, middle[0], middle[1], settings, verdict, note), LatencyEvidence(
         statistic=statistic,
@@ -195,27 +197,7 @@ def _counts(documents: Sequence[Mapping[str, Any]], files: Files, settings: Gate
     for names in _matched([list(rows) for rows in rows_of], files):
         old, new = (rows[name] for rows, name in zip(rows_of, names, strict=True))
         sides = [_counted_side(each, path) for each, path in zip((old, new), files, strict=True)]
-        device = _counted_device(documents[1], new)
-        failure = old["failure"] or new["failure"]
-        if failure:
-            made.append(judgement(sides[0], sides[1], device, [], failure=Failure(**failure)))
-            continue
-        found = differences(old["instructions"]["counted_by"], new["instructions"]["counted_by"])
-        if found:
-            made.append(not_comparable(sides[0], sides[1], device, found))
-            continue
-        counts = [float(each["instructions"]["inference"]) for each in (old, new)]
-        rows = [exact_row("instructions", counts[0], counts[1], settings)]
-        notes: list[str] = []
-        if old["predictions"] and new["predictions"]:
-            answers = [predictions_from_json(each["predictions"]) for each in (new, old)]
-            try:
-                same = old["sha256"] == new["sha256"]
-                rows.append(accuracy_row(answers[0], answers[1], settings, same_file=same))
-            except RecordError as error:
-                notes.append(f"accuracy was not compared: {error}")
-        rows += exact_rows(sides[0], sides[1], settings)
-        made.append(judgement(sides[0], sides[1], device, rows, notes=notes))
+        made.append(judge_counts(sides[0], sides[1], counted_device(documents[1], new), (old, new), settings))
     return tuple(made)
 
 
@@ -231,18 +213,3 @@ def _counted_side(record: Mapping[str, Any], path: Path) -> Side:
         source=str(path),
     )
     return Side(model=model, facts=exact_facts({}, model.size_bytes))
-
-
-def _counted_device(document: Mapping[str, Any], record: Mapping[str, Any]) -> DeviceEntry:
-    context, counted = document["context"], record["instructions"]
-    return DeviceEntry(
-        name=document["device"],
-        title=f"{document['device']} ({document['title']})",
-        kind="virtual",
-        model=context["model"],
-        fingerprint=context["fingerprint"],
-        serial="",
-        stands_for=context["stands_for"],
-        facts=counted["counted_by"] if counted else {},
-        concerns=tuple(document["concerns"]),
-    )
