@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from android_bench.cli_compare import compare
 from android_bench.cli_engine import engine
 from android_bench.cli_measure import bench
 from android_bench.cli_phones import add_phone_options, devices, doctor
 from android_bench.cli_virtual import phone
 from android_bench.cores import NAMES as CORE_NAMES
-from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
+from android_bench.errors import BaselineError, BenchError, DeviceError, GoldenMismatchError
 from android_bench.plans import PRESETS
 from converters.command_line import ExitCode, parser, run
 from converters.errors import BundleError
@@ -20,6 +21,7 @@ from converters.errors import BundleError
 PROGRAM = "tkd-bench"
 ERRORS: Mapping[type[Exception], ExitCode] = {
     BenchError: ExitCode.USAGE,
+    BaselineError: ExitCode.NO_ANSWER,
     DeviceError: ExitCode.DEVICE,
     GoldenMismatchError: ExitCode.NO,
     BundleError: ExitCode.USAGE,
@@ -31,6 +33,7 @@ examples:
   tkd-bench --device pixel1 --cores little         measure on a phone, on its little cores
   tkd-bench --resume runs/bench/DIR                go on with a session that was interrupted
   tkd-bench --device virtual-pixel1                count instructions on a phone without a phone
+  tkd-bench compare --baseline A --candidate B     is B slower than A, and may a job fail for it
   tkd-bench devices                                what can be measured on, and what is attached
   tkd-bench doctor                                 is this computer fit to measure on
   tkd-bench engine fetch                           get the engine that phones run
@@ -113,6 +116,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 _SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "compare": compare,
     "devices": devices,
     "doctor": doctor,
     "engine": engine,
