@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from android_bench.cli_compare import compare
 from android_bench.cli_engine import engine
 from android_bench.cli_measure import bench
 from android_bench.cli_phones import add_phone_options, devices, doctor
@@ -33,6 +34,7 @@ examples:
   tkd-bench --device pixel1 --cores little         measure on a phone, on its little cores
   tkd-bench --resume runs/bench/DIR                go on with a session that was interrupted
   tkd-bench --device virtual-pixel1                count instructions on a phone without a phone
+  tkd-bench compare --baseline A --candidate B     is B slower than A, and may a job fail for it
   tkd-bench devices                                what can be measured on, and what is attached
   tkd-bench doctor                                 is this computer fit to measure on
   tkd-bench engine fetch                           get the engine that phones run
@@ -117,6 +119,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 _SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "baseline": baseline,
+    "compare": compare,
     "devices": devices,
     "doctor": doctor,
     "engine": engine,

@@ -37,7 +37,7 @@ PROGRAM = "tkd-bench"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ready:
+class ReadyDevice:
     """A device that is ready, the plan with its cores, and what the session stands on."""
 
     device: Device
@@ -58,14 +58,14 @@ def bench(arguments: argparse.Namespace) -> int:
             return _bench_virtual(profile, arguments)
     plan = plan_of(arguments)
     own = arguments.runner == "own"
-    _check_modules("scipy", *(("ai_edge_litert",) if own and is_host and not arguments.dry_run else ()))
+    check_modules("scipy", *(("ai_edge_litert",) if own and is_host and not arguments.dry_run else ()))
     bundles = _bundles(arguments)
     if arguments.dry_run:
         return _rehearse(arguments, bundles, plan)
     if not own:
         return _bench_with_tool(arguments, bundles, plan)
-    with _ready(arguments, plan) as ready:
-        folder = _new_folder(arguments.output, _folder_name(arguments.device))
+    with ready_device(arguments, plan) as ready:
+        folder = new_folder(arguments.output, folder_name(arguments.device))
         session = _measured(arguments, bundles, ready, folder)
         _publish(arguments, session, folder)
     return _exit_code(session)
@@ -76,10 +76,10 @@ def _bench_virtual(profile: DeviceProfile, arguments: argparse.Namespace) -> int
         raise BenchError(f"{profile.name} counts the instructions of our own runner; leave --runner out")
 
     def steps(total: int) -> AbstractContextManager[Callable[[], None]]:
-        return _still_progress("counting", total, quiet=arguments.quiet or arguments.verbose)
+        return still_progress("counting", total, quiet=arguments.quiet or arguments.verbose)
 
     def folder() -> Path:
-        return _new_folder(arguments.output, _folder_name(profile.name))
+        return new_folder(arguments.output, folder_name(profile.name))
 
     return bench_virtual(profile, _bundles(arguments), arguments, folder, steps)
 
@@ -95,12 +95,12 @@ def _resume(arguments: argparse.Namespace) -> int:
     arguments.device, arguments.cores = start.device, start.cores
     if start.serial and not (arguments.serial or arguments.connect):
         arguments.serial = start.serial
-    _check_modules("scipy", *(("ai_edge_litert",) if start.device == "host" else ()))
+    check_modules("scipy", *(("ai_edge_litert",) if start.device == "host" else ()))
     named = arguments.bundles or [Path(path) for path in start.folders]
     bundles = [read_bundle(path) for path in named]
     check_bundles(start, bundles)
     done = whole_rounds(folder, start)
-    with _ready(arguments, start.plan) as ready:
+    with ready_device(arguments, start.plan) as ready:
         changed = differences(start, ready.device.context(), ready.setting.runner)
         if ready.plan != start.plan:
             changed.append(f"the core mask was {start.plan.core_mask or 'any'} and is {ready.plan.core_mask or 'any'}")
@@ -115,7 +115,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
+def ready_device(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[ReadyDevice]:
     """The device that is meant, ready to be measured, and left clean at the end."""
     if arguments.device == "host":
         yield _ready_host(arguments, plan)
@@ -143,7 +143,7 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
                 concerns=(*prepared.concerns, *(blind_spots(state) if gate else ("no gates: measured as it was",))),
                 dirty=dirty_words(phone.context(), state, gated=gate is not None),
             )
-            yield _Ready(device=phone, plan=plan, setting=setting)
+            yield ReadyDevice(device=phone, plan=plan, setting=setting)
         finally:
             _tidy(phone, prepared.keep)
 
@@ -156,19 +156,19 @@ def _tidy(phone: Phone, keep: Sequence[str]) -> None:
         print(f"{PROGRAM}: {phone.serial} was not cleaned up, the next session does it: {error}", file=sys.stderr)
 
 
-def _ready_host(arguments: argparse.Namespace, plan: RunPlan) -> _Ready:
+def _ready_host(arguments: argparse.Namespace, plan: RunPlan) -> ReadyDevice:
     from android_bench.cores import core_mask
     from android_bench.device import HostDevice
     from android_bench.measure import Setting
 
     mask = core_mask(arguments.cores or "any", [])
-    return _Ready(device=HostDevice(), plan=replace(plan, core_mask=mask), setting=Setting())
+    return ReadyDevice(device=HostDevice(), plan=replace(plan, core_mask=mask), setting=Setting())
 
 
 def _measured(
     arguments: argparse.Namespace,
     bundles: Sequence[Bundle],
-    ready: _Ready,
+    ready: ReadyDevice,
     folder: Path,
     start: SessionStart | None = None,
 ) -> Session:
@@ -181,7 +181,7 @@ def _measured(
         write_start(folder, _start(arguments, bundles, ready))
     journal = folder / JOURNAL
     total = steps(bundles, ready.plan)
-    with _still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
+    with still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
 
         def keep(block: Block) -> None:
             append_block(journal, block)
@@ -196,7 +196,7 @@ def _measured(
         return measure(arguments.device, ready.device, bundles, ready.plan, watcher, ready.setting)
 
 
-def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: _Ready) -> SessionStart:
+def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: ReadyDevice) -> SessionStart:
     from android_bench.device import utc_now
     from android_bench.session_start import SessionStart
 
@@ -239,7 +239,8 @@ def _rehearse(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: Ru
     return ExitCode.GOOD
 
 
-def _check_modules(*names: str) -> None:
+def check_modules(*names: str) -> None:
+    """Refuses to begin when a package is missing that is needed later."""
     for name in names:
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
@@ -268,9 +269,9 @@ def _bench_with_tool(arguments: argparse.Namespace, bundles: Sequence[Bundle], p
     tool = arguments.runner_path
     if not tool.is_file() or not os.access(tool, os.X_OK):
         raise BenchError(f"{tool} is no program; expected a benchmark_model for {arguments.device} (chmod +x?)")
-    folder = _new_folder(arguments.output, _folder_name(arguments.device))
+    folder = new_folder(arguments.output, folder_name(arguments.device))
     total = len(bundles) * (plan.blocks + 1)
-    with _still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
+    with still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
         session = measure_with_tool(arguments.device, HostDevice(), tool, bundles, plan, step)
     text = json.dumps(document(session), allow_nan=False, ensure_ascii=False)
     write_text(folder / "benchmark_model.json", text + "\n")
@@ -322,13 +323,14 @@ def _worst(failures: AbstractSet[str], interrupted: bool) -> ExitCode:
     return ExitCode.DEVICE if failures else ExitCode.GOOD
 
 
-def _folder_name(device: str) -> str:
+def folder_name(device: str) -> str:
+    """A name for a folder of results: when, and on what."""
     from android_bench.device import utc_now
 
     return f"{re.sub('[-:]', '', utc_now())}-{device}"
 
 
-def _new_folder(wanted: Path | None, name: str) -> Path:
+def new_folder(wanted: Path | None, name: str) -> Path:
     """A new, empty folder for the results."""
     folder = wanted or Path("runs/bench") / name
     number = 2
@@ -342,7 +344,7 @@ def _new_folder(wanted: Path | None, name: str) -> Path:
 
 
 @contextmanager
-def _still_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+def still_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
     """A bar on stderr that is drawn between blocks only: one that redraws itself would disturb what is timed."""
     if quiet or not sys.stderr.isatty():
         with progress(title, total, quiet=quiet) as advance:

@@ -13,7 +13,7 @@ from typing import Any
 
 from android_bench.errors import RecordError
 from android_bench.records import Failure, Instructions, Predictions, SeveralPredictions
-from android_bench.session_file import predictions_of
+from android_bench.session_file import predictions_from_json
 
 FORMAT = "tkd.instructions/1"
 
@@ -114,6 +114,6 @@ def _model(record: Mapping[str, Any]) -> CountedModel:
         if counts
         else None,
         counted_by=dict(counts["counted_by"]) if counts else {},
-        predictions=predictions_of(record["predictions"]) if record["predictions"] else None,
+        predictions=predictions_from_json(record["predictions"]) if record["predictions"] else None,
         failure=Failure(**record["failure"]) if record["failure"] else None,
     )
