@@ -107,7 +107,7 @@ def compare_parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         metavar="BUNDLE",
-        help="the model that stands, or a folder of bundles; repeat it for several pairs",
+        help="the model that stands, a folder of bundles, or a baseline.json; repeat it for several pairs",
     )
     made.add_argument("--candidate", type=Path, action="append", metavar="BUNDLE", help="the model that may replace it")
     made.add_argument(
@@ -213,7 +213,7 @@ def _pairs(arguments: argparse.Namespace) -> list[Pair]:
         )
     made = []
     for old, new in zip(arguments.baseline, arguments.candidate, strict=True):
-        if (old / DOCUMENT).exists() or (new / DOCUMENT).exists():
+        if not old.is_file() and ((old / DOCUMENT).exists() or (new / DOCUMENT).exists()):
             made.append(Pair(baseline=read_bundle(old), candidate=read_bundle(new)))
         else:
             made += _pairs_by_name(old, new)
@@ -221,9 +221,12 @@ def _pairs(arguments: argparse.Namespace) -> list[Pair]:
 
 
 def _pairs_by_name(old: Path, new: Path) -> list[Pair]:
+    from android_bench.baseline import baseline_bundles
     from android_bench.compare_session import Pair
 
-    held: list[dict[str, Bundle]] = [{bundle.name: bundle for bundle in find_bundles(folder)} for folder in (old, new)]
+    standing = baseline_bundles(old) if old.is_file() else find_bundles(old)
+    coming = [read_bundle(new)] if (new / DOCUMENT).exists() else find_bundles(new)
+    held: list[dict[str, Bundle]] = [{bundle.name: bundle for bundle in found} for found in (standing, coming)]
     if not held[0]:
         raise BaselineError(f"no baseline in {old}: it holds no bundles; tkd-export writes them")
     shared = [name for name in held[0] if name in held[1]]
