@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from android_bench.cli_measure import ReadyDevice, check_modules, ready_device, still_progress
@@ -157,6 +158,7 @@ def _counted(
             judged, document = count_pair(profile.name, pair, phone, installed.facts, settings, step)
     text = json.dumps(document, allow_nan=False, ensure_ascii=False) + "\n"
     write_text(place / "instructions.json", text)
+    judged = replace(judged, self_test=last_self_test(cache_folder(), judged.device))
     return judged, bool(document["interrupted"])
 
 
