@@ -12,6 +12,7 @@ from android_bench.cli_engine import engine
 from android_bench.cli_measure import bench
 from android_bench.cli_phones import add_phone_options, devices, doctor
 from android_bench.cli_report import baseline, history, report
+from android_bench.cli_selftest import selftest
 from android_bench.cli_virtual import phone
 from android_bench.cores import NAMES as CORE_NAMES
 from android_bench.errors import BaselineError, BenchError, DeviceError, GoldenMismatchError
@@ -35,6 +36,7 @@ examples:
   tkd-bench --resume runs/bench/DIR                go on with a session that was interrupted
   tkd-bench --device virtual-pixel1                count instructions on a phone without a phone
   tkd-bench compare --baseline A --candidate B     is B slower than A, and may a job fail for it
+  tkd-bench selftest --device pixel1               can such a verdict pass and fail on that device
   tkd-bench devices                                what can be measured on, and what is attached
   tkd-bench doctor                                 is this computer fit to measure on
   tkd-bench engine fetch                           get the engine that phones run
@@ -126,6 +128,7 @@ _SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "history": history,
     "phone": phone,
     "report": report,
+    "selftest": selftest,
 }
 
 if __name__ == "__main__":

@@ -134,7 +134,8 @@ def compare_arguments(words: Sequence[str]) -> argparse.Namespace:
         made.error(f"{len(arguments.files)} recorded results; expected two: the baseline's, then the candidate's")
     if not arguments.files and not all(models):
         made.error("expected --baseline BUNDLE and --candidate BUNDLE, or two recorded results")
-    arguments.device = list(dict.fromkeys(arguments.device or ["host"]))
+    default = "auto" if arguments.serial or arguments.connect else "host"
+    arguments.device = list(dict.fromkeys(arguments.device or [default]))
     if len(arguments.device) > 1 and (arguments.serial or arguments.connect):
         made.error("--serial and --connect choose one phone; leave them out with several --device")
     return arguments

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from android_bench.cli_measure import ReadyDevice, check_modules, ready_device, still_progress
@@ -20,7 +21,7 @@ from android_bench.comparable import device_entry
 from android_bench.compare import judge_session, judgement, side_of
 from android_bench.compare_session import Pair, count_pair, measure_pair
 from android_bench.engine import cache_folder
-from android_bench.errors import BenchError, DeviceError
+from android_bench.errors import BenchError, DeviceError, RecordError
 from android_bench.measure import Watcher
 from android_bench.native_install import install_runner
 from android_bench.plans import plan_of
@@ -113,10 +114,9 @@ def _measured(
         settings,
         fresh=fresh,
         paths=(str(place.relative_to(folder) / paths[0]), str(place.relative_to(folder) / paths[1])),
-        self_test=last_self_test(cache_folder(), device),
         notes=_pair_notes(pair),
     )
-    return judged, session.interrupted or (fresh is not None and fresh.interrupted)
+    return _with_self_test(judged), session.interrupted or (fresh is not None and fresh.interrupted)
 
 
 @contextmanager
@@ -157,7 +157,15 @@ def _counted(
             judged, document = count_pair(profile.name, pair, phone, installed.facts, settings, step)
     text = json.dumps(document, allow_nan=False, ensure_ascii=False) + "\n"
     write_text(place / "instructions.json", text)
-    return judged, bool(document["interrupted"])
+    return _with_self_test(judged), bool(document["interrupted"])
+
+
+def _with_self_test(judged: Judgement) -> Judgement:
+    """With the last self-test on its device; one that cannot be read costs no verdict."""
+    try:
+        return replace(judged, self_test=last_self_test(cache_folder(), judged.device))
+    except RecordError as error:
+        return replace(judged, notes=(*judged.notes, str(error)))
 
 
 def _failed(name: str, profile: DeviceProfile | None, pair: Pair, error: BenchError) -> Judgement:

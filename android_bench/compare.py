@@ -158,9 +158,14 @@ def judge_session(
             sessions=(_pair_entry(session, paths[0]),),
             confirmation_session=_pair_entry(fresh, paths[1]) if fresh else None,
         )
-    return judgement(
+    made = judgement(
         baseline, candidate, device, rows, failure=failure, latency=evidence, self_test=self_test, notes=said
     )
+    if found is None and failure is None and session.rejected:
+        why = "; ".join(session.rejected[-1].reasons)
+        rounds = f"{len(session.rejected)} rounds were rejected by the device's gates and no pair is left: {why}"
+        made = replace(made, reasons=(rounds, *made.reasons[1:]))
+    return made
 
 
 def judgement(

@@ -109,13 +109,16 @@ def detectable(look: Look, max_slowdown: float) -> float | None:
 
 
 def pairs_for(change: float, look: Look) -> int | None:
-    """How many pairs as noisy as these tell `change` (0.02 is 2 %) from none nine times in ten; None when unclear."""
+    """How many pairs as noisy as these tell `change` (0.02 is 2 %) from none nine times in ten; None when unclear.
+
+    Two pairs are added for the spread having to be estimated (Guenther 1981, The American Statistician 35:243–244).
+    """
     error = standard_error(look)
     if error is None:
         return None
     quantiles = float(stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(POWER))
     needed = look.pairs * (quantiles * error / math.log1p(change)) ** 2
-    return max(pairs.least_pairs(CONFIDENCE), math.ceil(needed))
+    return max(pairs.least_pairs(CONFIDENCE), math.ceil(needed) + 2)
 
 
 def bootstrap(logs: Floats) -> Interval | None:

@@ -18,9 +18,11 @@ FORMAT = "tkd.selftest/1"
 
 
 def self_test_path(cache: Path, device: DeviceEntry) -> Path:
-    """Where the last self-test on a device is kept: by its name, model and serial number."""
-    which = hashlib.sha256(f"{device.model}\0{device.serial}\0{device.kind}".encode()).hexdigest()[:12]
-    return cache / "selftests" / f"{device.name}-{which}.json"
+    """Where the last self-test on a device is kept: by what it is, however it was named."""
+    # A virtual phone is another model's twin, and is what its name says.
+    name = device.name if device.kind == "virtual" else ""
+    which = hashlib.sha256(f"{device.kind}\0{name}\0{device.model}\0{device.serial}".encode()).hexdigest()[:16]
+    return cache / "selftests" / f"{device.kind}-{which}.json"
 
 
 def write_self_test(cache: Path, device: DeviceEntry, entry: SelfTestEntry) -> Path:

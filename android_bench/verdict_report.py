@@ -62,7 +62,7 @@ def remarks(judged: Judgement) -> list[str]:
         if session:
             lines += [f"REJECTED: round {each.index + 1}: {'; '.join(each.reasons)}" for each in session.rejected]
     lines += [f"not clean: {concern}" for concern in judged.device.concerns]
-    if judged.verdict != "NOT COMPARABLE" and latency and latency.design == "pairs":
+    if (latency and latency.design == "pairs") or test:
         lines.append(
             f"no self-test on this device yet: tkd-bench selftest --device {judged.device.name}"
             if test is None
