@@ -7,13 +7,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from android_bench.cli_compare import compare
 from android_bench.cli_engine import engine
 from android_bench.cli_measure import bench
 from android_bench.cli_phones import add_phone_options, devices, doctor
+from android_bench.cli_report import baseline, history, report
+from android_bench.cli_selftest import selftest
 from android_bench.cli_several import bench_several, is_joint, resume_several
 from android_bench.cli_virtual import phone
 from android_bench.cores import NAMES as CORE_NAMES
-from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
+from android_bench.errors import BaselineError, BenchError, DeviceError, GoldenMismatchError
 from android_bench.plans import PRESETS
 from android_bench.several import targets_of
 from converters.command_line import ExitCode, parser, run
@@ -22,6 +25,7 @@ from converters.errors import BundleError
 PROGRAM = "tkd-bench"
 ERRORS: Mapping[type[Exception], ExitCode] = {
     BenchError: ExitCode.USAGE,
+    BaselineError: ExitCode.NO_ANSWER,
     DeviceError: ExitCode.DEVICE,
     GoldenMismatchError: ExitCode.NO,
     BundleError: ExitCode.USAGE,
@@ -34,10 +38,13 @@ examples:
   tkd-bench --device pixel1 --device mi5           measure on two phones at once, with one table
   tkd-bench --resume runs/bench/DIR                go on with a session that was interrupted
   tkd-bench --device virtual-pixel1                count instructions on a phone without a phone
+  tkd-bench compare --baseline A --candidate B     is B slower than A, and may a job fail for it
+  tkd-bench selftest --device pixel1               can such a verdict pass and fail on that device
   tkd-bench devices                                what can be measured on, and what is attached
   tkd-bench doctor                                 is this computer fit to measure on
   tkd-bench engine fetch                           get the engine that phones run
   tkd-bench doctor --device pixel1                 is that phone
+  tkd-bench report                                 the newest session as a page
 """
 
 
@@ -133,10 +140,15 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 _SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "baseline": baseline,
+    "compare": compare,
     "devices": devices,
     "doctor": doctor,
     "engine": engine,
+    "history": history,
     "phone": phone,
+    "report": report,
+    "selftest": selftest,
 }
 
 if __name__ == "__main__":

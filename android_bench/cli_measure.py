@@ -39,7 +39,7 @@ PROGRAM = "tkd-bench"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ready:
+class ReadyDevice:
     """A device that is ready, the plan with its cores, and what the session stands on."""
 
     device: Device
@@ -60,7 +60,7 @@ def bench(arguments: argparse.Namespace) -> int:
         if profile is not None and profile.transport == "virtual" and not arguments.dry_run:
             return _bench_virtual(profile, arguments)
     own = arguments.runner == "own"
-    _check_modules("scipy", *(("ai_edge_litert",) if own and is_host and not arguments.dry_run else ()))
+    check_modules("scipy", *(("ai_edge_litert",) if own and is_host and not arguments.dry_run else ()))
     if arguments.dry_run:
         return rehearse(arguments, plan)
     bundles = chosen_bundles(arguments)
@@ -68,7 +68,7 @@ def bench(arguments: argparse.Namespace) -> int:
         from android_bench.cli_tool import bench_with_tool
 
         return bench_with_tool(arguments, bundles, plan)
-    with _ready(arguments, plan) as ready:
+    with ready_device(arguments, plan) as ready:
         folder = new_folder(arguments.output, folder_name(arguments.device))
         session = _measured(arguments, bundles, ready, folder)
         _publish(arguments, session, folder)
@@ -99,13 +99,13 @@ def _resume(arguments: argparse.Namespace) -> int:
     arguments.device, arguments.cores = start.device, start.cores
     if start.serial and not (arguments.serial or arguments.connect):
         arguments.serial = _attached_as(start)
-    _check_modules("scipy", *(("ai_edge_litert",) if start.device == "host" else ()))
+    check_modules("scipy", *(("ai_edge_litert",) if start.device == "host" else ()))
     named = arguments.bundles or [Path(path) for path in start.folders]
     bundles = [read_bundle(path) for path in named]
     check_bundles(start, bundles)
     done = whole_rounds(folder, start)
     best_probe_ns = min((block.probe_ns for block in done if block.probe_ns is not None), default=None)
-    with _ready(arguments, start.plan, best_probe_ns) as ready:
+    with ready_device(arguments, start.plan, best_probe_ns) as ready:
         changed = differences(start, ready.device.context(), ready.setting.runner)
         if ready.plan != start.plan:
             changed.append(f"the core mask was {start.plan.core_mask or 'any'} and is {ready.plan.core_mask or 'any'}")
@@ -129,7 +129,9 @@ def _attached_as(start: SessionStart) -> str:
 
 
 @contextmanager
-def _ready(arguments: argparse.Namespace, plan: RunPlan, best_probe_ns: int | None = None) -> Iterator[_Ready]:
+def ready_device(
+    arguments: argparse.Namespace, plan: RunPlan, best_probe_ns: int | None = None
+) -> Iterator[ReadyDevice]:
     """The device that is meant, ready to be measured, and left clean at the end.
 
     `best_probe_ns` is the fastest probe of an earlier part of the session.
@@ -161,7 +163,7 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan, best_probe_ns: int | No
                 concerns=(*prepared.concerns, *(("no gates: measured as it was",) if arguments.no_gates else blind)),
                 dirty=dirty_words(phone.context(), state, gated=not arguments.no_gates),
             )
-            yield _Ready(device=phone, plan=plan, setting=setting)
+            yield ReadyDevice(device=phone, plan=plan, setting=setting)
         finally:
             left_clean(phone, prepared.keep)
 
@@ -183,19 +185,19 @@ def left_clean(phone: Phone, keep: Sequence[str]) -> None:
         print(f"{PROGRAM}: {phone.serial} was not cleaned up, the next session does it: {error}", file=sys.stderr)
 
 
-def _ready_host(arguments: argparse.Namespace, plan: RunPlan) -> _Ready:
+def _ready_host(arguments: argparse.Namespace, plan: RunPlan) -> ReadyDevice:
     from android_bench.cores import core_mask
     from android_bench.device import HostDevice
     from android_bench.measure import Setting
 
     mask = core_mask(arguments.cores or "any", [])
-    return _Ready(device=HostDevice(), plan=replace(plan, core_mask=mask), setting=Setting())
+    return ReadyDevice(device=HostDevice(), plan=replace(plan, core_mask=mask), setting=Setting())
 
 
 def _measured(
     arguments: argparse.Namespace,
     bundles: Sequence[Bundle],
-    ready: _Ready,
+    ready: ReadyDevice,
     folder: Path,
     start: SessionStart | None = None,
 ) -> Session:
@@ -223,7 +225,7 @@ def _measured(
         return measure(arguments.device, ready.device, bundles, ready.plan, watcher, ready.setting)
 
 
-def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: _Ready) -> SessionStart:
+def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: ReadyDevice) -> SessionStart:
     from android_bench.device import utc_now
     from android_bench.session_start import SessionStart
 
@@ -276,7 +278,8 @@ def rehearse(arguments: argparse.Namespace, plan: RunPlan) -> int:
     return ExitCode.GOOD
 
 
-def _check_modules(*names: str) -> None:
+def check_modules(*names: str) -> None:
+    """Refuses to begin when a package is missing that is needed later."""
     for name in names:
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
@@ -337,7 +340,7 @@ def worst_of(failures: AbstractSet[str], interrupted: bool) -> ExitCode:
 
 
 def folder_name(device: str) -> str:
-    """A name for a folder of results: the time and the device."""
+    """A name for a folder of results: when, and on what."""
     from android_bench.device import utc_now
 
     return f"{re.sub('[-:]', '', utc_now())}-{device}"

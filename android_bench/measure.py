@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
 
 from android_bench.device import Device, utc_now
 from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
@@ -60,6 +61,9 @@ class Setting:
         concerns: what makes the numbers less than clean, known before the first block.
         dirty: the same in a word or two each, for the session's name.
         done: blocks of an earlier part of this session, whole rounds; they are not measured again.
+        enough: told how many rounds were tried and what was found so far; True ends the blocks, and the session's plan
+            then says how many rounds there were.
+        stages: what follows the blocks.
     """
 
     gate: Callable[[], Answer] | None = None
@@ -67,6 +71,8 @@ class Setting:
     concerns: tuple[str, ...] = ()
     dirty: tuple[str, ...] = ()
     done: tuple[Block, ...] = ()
+    enough: Callable[[int, Sequence[Measurement]], bool] = lambda _rounds, _found: False
+    stages: tuple[Literal["memory", "accuracy"], ...] = ("memory", "accuracy")
 
 
 def steps(bundles: Sequence[Bundle], plan: RunPlan) -> int:
@@ -140,10 +146,13 @@ class _Work:
         try:
             for index in range(self._plan.blocks):
                 self._round(index)
-            for model in range(len(self._bundles)):
-                self._attempt(model, partial(self._memory, model))
-            for model in range(len(self._bundles)):
-                self._attempt(model, partial(self._predictions, model))
+                if self._setting.enough(index + 1, self._found):
+                    self._plan = replace(self._plan, blocks=index + 1)
+                    break
+            stages = {"memory": self._memory, "accuracy": self._predictions}
+            for stage in self._setting.stages:
+                for model in range(len(self._bundles)):
+                    self._attempt(model, partial(stages[stage], model))
         except KeyboardInterrupt:
             interrupted = True
         if any(found.failure is None or found.failure.kind != "device" for found in self._found):
@@ -175,7 +184,7 @@ class _Work:
             after=self._state,
             measurements=tuple(self._found),
             concerns=concerns,
-            tool={"name": "tkd-bench", "version": _version()},
+            tool={"name": "tkd-bench", "version": tool_version()},
             rejected=tuple(self._rejected),
             dirty=(*self._setting.dirty, *(("rounds rejected",) if many else ())),
         )
@@ -300,7 +309,8 @@ def _slow_rounds(found: Sequence[Measurement]) -> tuple[str, ...]:
     )
 
 
-def _version() -> str:
+def tool_version() -> str:
+    """The version of this toolkit, for what it writes."""
     try:
         return version("tkd")
     except PackageNotFoundError:

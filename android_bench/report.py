@@ -224,14 +224,14 @@ def _sizes(summary: Summary, measurement: Measurement) -> tuple[str, ...]:
     elif memory.model_peak_kb is None:
         peak = "unclear"
     else:
-        peak = _bytes(memory.model_peak_kb * 1024)
+        peak = byte_words(memory.model_peak_kb * 1024)
     mark = " *" if measurement.model.synthetic else ""
     quality: tuple[str, str] = ("–", "–")
     if accuracy:
         quality = f"{100 * accuracy.correct / accuracy.total:.1f} %{mark}", _percent(accuracy.interval)
     if summary.precision:
         quality = f"mAP {100 * summary.precision.value:.1f} %{mark}", _percent(summary.precision.interval)
-    return (_bytes(summary.size_bytes), peak, *quality)
+    return (byte_words(summary.size_bytes), peak, *quality)
 
 
 def _time_cells(name: str, ratio: Ratio) -> tuple[str, ...]:
@@ -324,7 +324,12 @@ def pipes(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _bytes(count: int) -> str:
+def byte_words(count: int) -> str:
+    """Bytes as text with three significant digits, in units of 1,000.
+
+    >>> byte_words(83_293), byte_words(1_250_000)
+    ('83.3 kB', '1.25 MB')
+    """
     return f"{_digits(count / 1e6)} MB" if count >= 1e6 else f"{_digits(count / 1e3)} kB"
 
 
