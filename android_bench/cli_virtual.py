@@ -101,7 +101,7 @@ def bench_virtual(
     Args:
         profile: the virtual phone.
         bundles: the models.
-        arguments: `threads`, `json`, `quiet` of `tkd-bench`.
+        arguments: `threads`, `per_op`, `json`, `quiet` of `tkd-bench`.
         folder: makes the new folder for the results, once there is something to measure on.
         progress: a context that is told of each step, for so many steps.
     """
@@ -117,8 +117,10 @@ def bench_virtual(
     with connected(profile) as reached:
         installed = install_runner(reached, cache_folder(), ("glibc",))
         reached.use_runner(installed.command)
-        with progress(2 * len(bundles)) as step:
-            session = measure_virtual(profile.name, reached, bundles, plan, installed.facts, step)
+        with progress((3 if arguments.per_op else 2) * len(bundles)) as step:
+            session = measure_virtual(
+                profile.name, reached, bundles, plan, installed.facts, step, per_operator=arguments.per_op
+            )
     place = folder()
     text = json.dumps(document(session), allow_nan=False, ensure_ascii=False) + "\n"
     write_text(place / "instructions.json", text)

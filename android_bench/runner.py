@@ -16,7 +16,8 @@ import numpy as np
 
 from android_bench.device import CommandResult, Device
 from android_bench.errors import GoldenMismatchError, RecordError, RunnerError
-from android_bench.protocol import FIELDS_OF_EVENT, PROTOCOL, RunnerExit
+from android_bench.operator_counts import OperatorCounts, parse_operators
+from android_bench.protocol import FIELDS_OF_EVENT, GOLDEN_BOUND_PPM, PROTOCOL, ROUNDED_BOUND_PPM, RunnerExit
 from android_bench.records import (
     Block,
     Instructions,
@@ -36,6 +37,7 @@ _EVENTS_OF_STAGES = {
     "memory": ("hello", "init", "first", "memory", "done"),
     "golden,eval": ("hello", "init", "first", "golden", "eval", "done"),
     "golden,count": ("hello", "init", "first", "golden", "counted", "done"),
+    "golden,operators": ("hello", "init", "first", "golden", "operators", "done"),
     "profile": ("hello", "init", "first", "profile", "done"),
 }
 # One line of the emulator's plugin (native/counter.c): region, index, count.
@@ -74,6 +76,16 @@ def commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[s
         "memory": _command(device, bundle, plan, _MEMORY, {"memory_runs": plan.memory_runs}),
         "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
     }
+
+
+def golden_bound_ppm(bundle: Bundle) -> int:
+    """How far a device's floating outputs may be from the golden ones, in millionths of the largest one.
+
+    Where float data meet int8 weights the engine rounds the data to 255 steps as it goes, and engines and processors
+    differ in which step a value between two falls on: a step of int8 is allowed there, as an int8 output has it.
+    """
+    rounds = bundle.precision in ("int8", "dynamic") and bundle.outputs[0].dtype == "float32"
+    return ROUNDED_BOUND_PPM if rounds else GOLDEN_BOUND_PPM
 
 
 def _block_arguments(plan: RunPlan) -> dict[str, int]:
@@ -197,6 +209,12 @@ def parse_counts(stderr: str, runs: int, name: str) -> Instructions:
     )
 
 
+def run_operators(device: Device, bundle: Bundle, plan: RunPlan) -> OperatorCounts:
+    """One process on an emulated processor that counts the instructions of each operator; as `run_instructions`."""
+    lines, result = _run_with_result(device, bundle, plan, "golden,operators", {})
+    return parse_operators(result.stderr, lines[4]["ops"], bundle.name)
+
+
 def run_profile(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[OperatorTime, ...]:
     """What each operator costs in one process, in the engine's order; raises as `run_block` does.
 
@@ -255,6 +273,7 @@ def _command(
         "golden_input": device.push(bundle.folder / "golden_input.npy"),
         "golden_output": device.push(bundle.folder / "golden_output.npy"),
         "threads": plan.threads,
+        "golden_bound_ppm": golden_bound_ppm(bundle),
         **more,
     }
     pinned = ("taskset", plan.core_mask) if plan.core_mask else ()
