@@ -34,6 +34,7 @@ _STDERR_LINES = 5
 # Which events a run of these stages prints, in order; `eval` stands for one line or more.
 _EVENTS_OF_STAGES = {
     "golden,latency": ("hello", "init", "first", "golden", "warmup", "samples", "done"),
+    "golden": ("hello", "init", "first", "golden", "done"),
     "memory": ("hello", "init", "first", "memory", "done"),
     "golden,eval": ("hello", "init", "first", "golden", "eval", "done"),
     "golden,count": ("hello", "init", "first", "golden", "counted", "done"),
@@ -45,6 +46,7 @@ _COUNT = re.compile(r"^tkd-instructions (\d+) (\d+) (\d+)$", re.MULTILINE)
 _INIT, _FIRST, _INFERENCE = 1, 2, 3
 
 _BLOCK, _MEMORY, _PREDICTIONS = "golden,latency", "memory", "golden,eval"
+_COUNT_STAGES, _OPERATOR_STAGES = "golden,count", "golden,operators"
 _FIRST_SIGNAL, _LAST_SIGNAL = 129, 192  # a phone's shell adds 128 to the number of the signal that ended a process
 
 Line = Mapping[str, Any]
@@ -74,6 +76,16 @@ def commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[s
     return {
         "block": _command(device, bundle, plan, _BLOCK, _block_arguments(plan)),
         "memory": _command(device, bundle, plan, _MEMORY, {"memory_runs": plan.memory_runs}),
+        "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
+    }
+
+
+def emulated_commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[str, ...]]:
+    """What `run_instructions`, `run_operators` and `run_predictions` start on the device; files are pushed."""
+    pack = {"eval_inputs": device.push(bundle.folder / "eval_inputs.npy")}
+    return {
+        "count": _command(device, bundle, plan, _COUNT_STAGES, {}),
+        "operators": _command(device, bundle, plan, _OPERATOR_STAGES, {}),
         "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
     }
 
@@ -128,6 +140,12 @@ def run_block(device: Device, bundle: Bundle, plan: RunPlan, place: BlockPlace) 
     return block, RunnerFacts(hello=hello, init=init)
 
 
+def run_golden(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[Line, RunnerFacts]:
+    """One process that proves the model's function: its line `golden`; raises as `run_block` does."""
+    lines = _run(device, bundle, plan, "golden", {})
+    return lines[3], RunnerFacts(hello=lines[0], init=lines[1])
+
+
 def run_memory(device: Device, bundle: Bundle, plan: RunPlan) -> Memory:
     """One process that reads its own memory before, between and after; raises as `run_block` does."""
     lines = _run(device, bundle, plan, _MEMORY, {"memory_runs": plan.memory_runs})
@@ -180,7 +198,7 @@ def run_instructions(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[Ins
 
     Wants the native runner, and an emulator that was started with the plugin `counter`.
     """
-    lines, result = _run_with_result(device, bundle, plan, "golden,count", {})
+    lines, result = _run_with_result(device, bundle, plan, _COUNT_STAGES, {})
     counted = parse_counts(result.stderr, lines[4]["runs"], bundle.name)
     return counted, RunnerFacts(hello=lines[0], init=lines[1])
 
@@ -211,7 +229,7 @@ def parse_counts(stderr: str, runs: int, name: str) -> Instructions:
 
 def run_operators(device: Device, bundle: Bundle, plan: RunPlan) -> OperatorCounts:
     """One process on an emulated processor that counts the instructions of each operator; as `run_instructions`."""
-    lines, result = _run_with_result(device, bundle, plan, "golden,operators", {})
+    lines, result = _run_with_result(device, bundle, plan, _OPERATOR_STAGES, {})
     return parse_operators(result.stderr, lines[4]["ops"], bundle.name)
 
 

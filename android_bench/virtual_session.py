@@ -243,6 +243,7 @@ def table(session: VirtualSession) -> list[str]:
             f"runner {by.runner_sha256[:12]}, processor {by.processor_sha256[:12]}, one thread: "
             "counts are comparable only where all of these are equal"
         )
+    lines += session.concerns[1:]  # the first one is the title's
     for one in session.measurements:
         if one.operators and one.counted:
             lines += ["", one.bundle.name, *operator_lines(one.operators, one.counted.instructions.inference)]

@@ -33,8 +33,11 @@ static int (*builtin_code)(const Operator *);
 
 static void keep_message(void *data, const char *format, va_list values) {
     (void)data;
-    vsnprintf(engine_message, sizeof engine_message, format, values);
     size_t length = strlen(engine_message);
+    if (length + 3 > sizeof engine_message) return;
+    if (length) length += (size_t)snprintf(engine_message + length, 3, "; ");
+    vsnprintf(engine_message + length, sizeof engine_message - length, format, values);
+    length = strlen(engine_message);
     if (length && engine_message[length - 1] == '\n') engine_message[length - 1] = 0;
 }
 

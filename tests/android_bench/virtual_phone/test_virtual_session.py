@@ -44,6 +44,9 @@ def keys(tmp_path_factory) -> dict[str, str]:
     }
 
 
+OPTIONS = ("--cores", "little", "--per-op")
+
+
 def launch(cache, keys, bundles, name="virtual-pixel1", way=None):
     """What each model was counted at, on a phone that was switched on for it."""
     with (
@@ -149,7 +152,9 @@ class TestWithEmulator:
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
         monkeypatch.chdir(tmp_path)
 
-        code = main(["--device", "virtual-pixel1", "--exports", str(exports), "--output", "out", "--json", "-"])
+        code = main(
+            ["--device", "virtual-pixel1", "--exports", str(exports), "--output", "out", "--json", "-", *OPTIONS]
+        )
 
         record = json.loads(capsys.readouterr().out)
         assert code == 0
@@ -157,6 +162,10 @@ class TestWithEmulator:
         assert record["title"] == "emulated, instructions, not latency"
         assert record["runner"]["way"] in ("enclosed", "overlaid")
         assert "emulated" in Path("out/report.txt").read_text()
+        assert "--cores changed nothing: every core counts the same" in record["concerns"]
+        operators = record["measurements"][0]["operators"]
+        assert operators["whole"] == operators["beside"] + sum(each["instructions"] for each in operators["operators"])
+        assert "the engine and its profiler" in Path("out/report.txt").read_text()
         assert main(["doctor", "--device", "virtual-pixel1"]) == 0
         assert "Pixel (sailfish)" in capsys.readouterr().out
 
@@ -217,8 +226,37 @@ def test_a_table_does_not_compare_what_cannot_be_compared(bundles):
             ["--runner", "benchmark_model", "--runner-path", "x"],
             "virtual-pixel1 counts the instructions of our own runner; leave --runner out",
         ),
+        (["--cores", "10"], "--cores 10: virtual-pixel1 has CPUs 0 to 3"),
+        (["--cores", "biggest"], "--cores biggest: expected big, little"),
     ],
 )
 def test_what_a_virtual_phone_does_not_do_it_says(exports, capsys, words, message):
     assert main(["--device", "virtual-pixel1", "--exports", str(exports), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_would_be_done_and_switches_nothing_on(exports, cache, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+
+    try:
+        code = main(["--device", "virtual-pixel1", "--exports", str(exports), "--dry-run", "--per-op"])
+    finally:
+        seen = capsys.readouterr()
+    if code == 4:
+        pytest.skip(f"no runner for arm64 here: {seen.err}")
+
+    lines = seen.out.splitlines()
+    assert code == 0
+    assert [line.partition("stages=")[2].split()[0] for line in lines if "stages=" in line] == [
+        *("golden,count",) * 2,
+        *("golden,operators",) * 2,
+        *("golden,eval",) * 2,
+    ]
+    assert any(line.startswith("push ") and line.endswith("/runner") for line in lines)
+    assert not (cache / "virtual" / "virtual-pixel1" / "state.json").exists()
+
+
+@pytest.mark.parametrize("device", ["host", "pixel1"])
+def test_operators_are_counted_on_virtual_phones_only(exports, capsys, device):
+    assert main(["--device", device, "--exports", str(exports), "--per-op"]) == 2
+    assert f"{device} has none to count: take a virtual phone" in capsys.readouterr().err
