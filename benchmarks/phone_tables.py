@@ -56,7 +56,7 @@ class Row:
     def us(self, precision: str) -> float | None:
         """Median time of one inference on this computer, in microseconds."""
         line = self.latency.get(precision)
-        return None if line is None else 1e3 * float(line["median_ms"])
+        return None if line is None else float(line["median_us"])
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -158,7 +158,7 @@ def _times(rows: Sequence[Row]) -> list[str]:
         "",
         *_table(table),
         "",
-        "x86-64: wall clock on this computer, one thread, float32 and int8 in turns; the median of nine processes' medians with its 95 % interval, and the ratio of the pairs with its own.",  # noqa: E501
+        "x86-64: the processor time of one thread on a computer that did other work beside it, float32 and int8 in 21 turns; the median of the turns with its 95 % interval, and the ratio of the pairs with its own.",  # noqa: E501
         "Published: Choi et al. 2019 (arXiv 1904.03814), table 1. Measured by others with TensorFlow 1.13's float kernels on one little core of a real Pixel 1; another engine, another year.",  # noqa: E501
         "*ns a count* divides the published time by our float32 count of instructions: "
         "where it is large, the engine of 2019 or the memory did worse than today's instructions tell.",
@@ -230,13 +230,13 @@ def _ratio(above: float | None, below: float | None, digits: int) -> str:
 def _time(line: Line | None) -> str:
     if line is None:
         return "–"
-    ends = line["interval_ms"]
-    interval = "" if ends is None else f" [{1e3 * ends[0]:,.1f}, {1e3 * ends[1]:,.1f}]"
-    return f"{1e3 * line['median_ms']:,.1f}{interval}"
+    ends = line["interval_us"]
+    interval = "" if ends is None else f" [{ends[0]:,.1f}, {ends[1]:,.1f}]"
+    return f"{line['median_us']:,.1f}{interval}"
 
 
 def _against(line: Line | None) -> str:
     ratio = None if line is None else line["against_float32"]
     if ratio is None or ratio["interval"] is None:
         return "–"
-    return f"{ratio['estimate']:.2f} [{ratio['interval']['low']:.2f}, {ratio['interval']['high']:.2f}]"
+    return f"{ratio['estimate']:.2f} [{ratio['interval'][0]:.2f}, {ratio['interval'][1]:.2f}]"

@@ -25,11 +25,11 @@ def counted(student: str, precision: str, *counts: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def timed(student: str, precision: str, median_ms: float) -> dict[str, Any]:
-    ratio = {"estimate": 0.5, "interval": {"low": 0.4, "high": 0.6}} if precision == "int8" else None
+def timed(student: str, precision: str, median_us: float) -> dict[str, Any]:
+    ratio = {"estimate": 0.5, "interval": [0.4, 0.6]} if precision == "int8" else None
     return {
         "format": FORMAT, "utc": "2026-01-03T00:00:00Z", "kind": "latency", "student": student, "precision": precision,
-        "median_ms": median_ms, "interval_ms": [median_ms - 0.01, median_ms + 0.01], "against_float32": ratio,
+        "median_us": median_us, "interval_us": [median_us - 10, median_us + 10], "against_float32": ratio,
         "host": "a processor, 2 CPUs", "load_1min": 0.5,
     }  # fmt: skip
 
@@ -67,14 +67,14 @@ def test_phones_that_differ_have_columns_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_later_line_takes_the_place_of_an_earlier_one() -> None:
-    [row] = [row for row in rows_of([timed("res15", "int8", 4), timed("res15", "int8", 2)]) if row.latency]
+    [row] = [row for row in rows_of([timed("res15", "int8", 4000), timed("res15", "int8", 2000)]) if row.latency]
 
     assert row.us("int8") == pytest.approx(2000)
 
 
 def test_times_have_intervals_and_published_ones_say_whose_they_are(tmp_path: Path) -> None:
-    lines = [counted("tcresnet8", "float32", 1_000_000, 1_000_000), timed("tcresnet8", "float32", 0.02)]
-    text = page(tmp_path, *lines, timed("tcresnet8", "int8", 0.01))
+    lines = [counted("tcresnet8", "float32", 1_000_000, 1_000_000), timed("tcresnet8", "float32", 20)]
+    text = page(tmp_path, *lines, timed("tcresnet8", "int8", 10))
 
     assert cells(text.partition("## Beside times")[2], "`tcresnet8`")[1:] == [
         "20.0 [10.0, 30.0]", "10.0 [0.0, 20.0]", "0.50 [0.40, 0.60]", "1.1", "1.10",
@@ -88,7 +88,7 @@ def test_large_and_small_are_compared_by_every_measure(tmp_path: Path) -> None:
         tmp_path,
         counted("res15", "float32", 600, 600),
         counted("tcresnet8", "float32", 2, 2),
-        timed("res15", "int8", 3),
+        timed("res15", "int8", 3000),
     )
 
     assert cells(text, "Pixel 1, published, ms")[1:] == ["424", "1.1", "385 ×"]

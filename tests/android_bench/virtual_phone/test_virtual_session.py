@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +141,27 @@ class TestWithEmulator:
         assert bad.failure.kind == "golden"
         assert bad.counted is None
         assert "–" in table(session)[4]
+
+    def test_a_phone_that_dies_in_mid_session_leaves_what_was_counted(self, cache, keys, bundles):
+        served = subprocess.Popen(
+            [sys.executable, "-m", "android_bench.cli", "phone", "serve", "virtual-pixel1"],
+            env={**os.environ, **keys, "XDG_CACHE_HOME": str(cache.parent)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        with served:
+            address = served.stdout.readline().split()[3].rstrip(",")
+            with find_phone(Wish(connect=address), keys) as phone:
+                made = install_runner(phone, cache, ("glibc",))
+                phone.use_runner(made.command)
+                session = measure_virtual("virtual-pixel1", phone, bundles, PLAN, made.facts, served.kill)
+        first, second = session.measurements
+
+        assert first.counted
+        assert (first.failure.kind, second.failure.kind, second.counted) == ("device", "device", None)
+        assert first.predictions is None
+        assert f"{first.bundle.name} failed (device): " in "\n".join(table(session))
 
     def test_more_threads_are_refused(self, installed, bundles):
         phone, facts = installed
