@@ -55,6 +55,7 @@ LINES = Path("benchmarks/phones.jsonl")
 PAGE = Path("docs/results-phones.md")
 _CALIBRATION, _PACK, _GOLDEN = 64, 12, 4
 _BLOCKS, _BLOCK_S = 21, 0.01
+_NO_GOAL_DB = -1000.0
 _COUNTING = RunPlan(timeout_s=3600.0)
 
 
@@ -102,6 +103,8 @@ def exported(name: str, folder: Path) -> tuple[Bundle, ...]:
             example=inputs[:1],
             precisions=("int8",),
             calibration=material.calibration.inputs.numpy(),
+            # What an untrained network loses in int8 says nothing about which operators a trained one keeps in float.
+            goal_db=None if weights == "starter" else _NO_GOAL_DB,
             check=inputs,
             gates=None,
             input_name="features",

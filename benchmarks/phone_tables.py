@@ -130,8 +130,8 @@ def _emulated(rows: Sequence[Row]) -> list[str]:
         "One second of sound at each student's published front end, which is not in the file; 12 classes, one thread, XNNPACK.",  # noqa: E501
         "*starter*: the packaged checkpoints, trained on SYNTHETIC speech. "
         "*fresh*: untrained weights, with the moving statistics of the calibration clips.",
-        "What a file does is decided by its operators and shapes, not by its weights; "
-        "only which operators of an int8 file stay float is chosen by their error, so a trained network may choose otherwise there.",  # noqa: E501
+        "What a file does is decided by its operators and shapes, not by its weights; only which operators of an int8 file stay float is chosen by their error.",  # noqa: E501
+        "That choice was made for the starters; *fresh* files are int8 throughout but for a recurrence, which is float always.",  # noqa: E501
     ]
 
 

@@ -148,16 +148,13 @@ def test_without_the_emulator_it_says_what_to_install(home, capsys, monkeypatch)
         (home / "bin" / tool).symlink_to(shutil.which(tool))
     monkeypatch.setenv("PATH", str(home / "bin"))
 
+    hint = "Debian 12 and Ubuntu 24.04: apt-get install qemu-user;"
     assert main(["phone", "serve", NAME]) == 4
-    assert (
-        "virtual phones need qemu-aarch64, which is not here. Debian 12 and Ubuntu 24.04: apt-get install qemu-user"
-        in (capsys.readouterr().err)
-    )
+    assert f"virtual phones need qemu-aarch64, which is not here. {hint}" in capsys.readouterr().err
+    assert main(["doctor", "--device", NAME]) == 4
+    assert hint in capsys.readouterr().err
     assert main(["phone", "list"]) == 0
-    assert (
-        f"{NAME}   needs qemu-aarch64 (Debian 12 and Ubuntu 24.04: apt-get install qemu-user;"
-        in capsys.readouterr().out
-    )
+    assert f"{NAME}   needs qemu-aarch64 ({hint}" in capsys.readouterr().out
     assert main(["--device", NAME, "--threads", "4", "nothing"]) in (2, 4)
 
 
