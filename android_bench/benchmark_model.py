@@ -20,6 +20,7 @@ from android_bench.device import Device
 from android_bench.errors import GoldenMismatchError, RunnerError
 from android_bench.protocol import compare_golden
 from android_bench.records import Predictions, RunPlan
+from android_bench.runner import golden_bound_ppm
 from converters.bundle import Bundle
 
 _COUNT = re.compile(r"^(?:.*[\s:])?count=(\d+)(.*)$")
@@ -366,7 +367,7 @@ def prove_golden(device: Device, tool: Tool, bundle: Bundle, plan: RunPlan) -> b
         if unknown.flags <= _OUTPUT_FLAGS:
             return False
         raise
-    verdict = compare_golden(seen.reshape(expected.shape), expected)
+    verdict = compare_golden(seen.reshape(expected.shape), expected, golden_bound_ppm(bundle))
     if not verdict["ok"]:
         raise GoldenMismatchError(
             f"{bundle.name}: benchmark_model's outputs differ from the golden ones by {verdict['max_error']:.3g} "

@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         help="how long a round waits for a phone that is hot, low on charge or busy (default: 120)",
     )
     made.add_argument("--no-gates", action="store_true", help="measure a phone as it is; the result's name says so")
+    made.add_argument(
+        "--per-op", action="store_true", help="on a virtual phone: also the instructions of each operator of a model"
+    )
     made.add_argument("--resume", type=Path, metavar="DIR", help="go on with the interrupted session in this folder")
     made.add_argument("--dry-run", action="store_true", help="print what would be pushed and run, and end")
     add_phone_options(made, several=True)

@@ -54,6 +54,10 @@ def bench(arguments: argparse.Namespace) -> int:
     is_host = arguments.device == "host"
     if is_host and (arguments.serial or arguments.connect):
         raise BenchError("--serial and --connect name a phone, --device host this computer; give one of them")
+    if arguments.per_op and not str(arguments.device).startswith("virtual-"):
+        raise BenchError(
+            f"--per-op counts instructions, and {arguments.device} has none to count: take a virtual phone"
+        )
     plan = plan_of(arguments)
     if not is_host:
         profile = wish_of(arguments).profile  # refuses an unknown device before anything is read

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from android_bench.adb.choose import Manners
     from android_bench.adb.phone import Phone
     from android_bench.profiles import DeviceProfile
+    from android_bench.records import RunPlan
     from android_bench.virtual_phones import VirtualPhone
 
 PROGRAM = "tkd-bench phone"
@@ -101,7 +102,7 @@ def bench_virtual(
     Args:
         profile: the virtual phone.
         bundles: the models.
-        arguments: `threads`, `json`, `quiet` of `tkd-bench`.
+        arguments: of `tkd-bench`.
         folder: makes the new folder for the results, once there is something to measure on.
         progress: a context that is told of each step, for so many steps.
     """
@@ -111,14 +112,20 @@ def bench_virtual(
     from android_bench.virtual_session import document, measure_virtual, table
     from converters.files import write_text
 
+    notes = _notes(profile, arguments)
     plan = RunPlan(threads=arguments.threads or 1)
     if plan.threads != 1:
         raise BenchError(f"{profile.name} counts instructions, exactly for one thread only; leave --threads out")
+    if arguments.dry_run:
+        return _rehearse(bundles, plan, per_operator=arguments.per_op)
     with connected(profile) as reached:
         installed = install_runner(reached, cache_folder(), ("glibc",))
         reached.use_runner(installed.command)
-        with progress(2 * len(bundles)) as step:
-            session = measure_virtual(profile.name, reached, bundles, plan, installed.facts, step)
+        with progress((3 if arguments.per_op else 2) * len(bundles)) as step:
+            session = measure_virtual(
+                profile.name, reached, bundles, plan, installed.facts, step, per_operator=arguments.per_op
+            )
+    session = replace(session, concerns=(*session.concerns, *notes))
     place = folder()
     text = json.dumps(document(session), allow_nan=False, ensure_ascii=False) + "\n"
     write_text(place / "instructions.json", text)
@@ -132,6 +139,44 @@ def bench_virtual(
     if session.interrupted:
         return ExitCode.INTERRUPTED
     return ExitCode.NO if "golden" in kinds else ExitCode.DEVICE if kinds else ExitCode.GOOD
+
+
+def _notes(profile: DeviceProfile, arguments: argparse.Namespace) -> tuple[str, ...]:
+    """What is to be said of options that a phone obeys and a count does not depend on; wrong ones are refused."""
+    from android_bench.cores import core_mask
+
+    if arguments.cores is not None:
+        cpus = sum(len(cluster.cpus) for cluster in profile.clusters)
+        if int(core_mask(arguments.cores, profile.clusters) or "0", 16) >> cpus:
+            raise BenchError(f"--cores {arguments.cores}: {profile.name} has CPUs 0 to {cpus - 1}")
+    given = {
+        "--cores": arguments.cores,
+        "--preset": arguments.preset,
+        "--warmup-ms": arguments.warmup_ms,
+        "--min-timed-ms": arguments.min_timed_ms,
+        "--no-gates": arguments.no_gates or None,
+    }
+    without_effect = ", ".join(option for option, value in given.items() if value is not None)
+    return (f"{without_effect} changed nothing: every core counts the same",) if without_effect else ()
+
+
+def _rehearse(bundles: Sequence[Bundle], plan: RunPlan, *, per_operator: bool) -> int:
+    """Prints what would be pushed and run; no phone is switched on."""
+    from android_bench.adb.phone import FOLDER
+    from android_bench.engine import cache_folder
+    from android_bench.native_install import install_runner
+    from android_bench.rehearsal import Rehearsal
+    from android_bench.runner import emulated_commands
+
+    device = Rehearsal((), FOLDER)
+    device.use_runner(install_runner(device, cache_folder(), ("glibc",)).command)
+    lines = [emulated_commands(device, bundle, plan) for bundle in bundles]
+    for remote, local in device.pushed.items():
+        print(f"push {local} {remote}")
+    for stage in ("count", *(("operators",) if per_operator else ()), "accuracy"):
+        for each in lines:
+            print(" ".join(each[stage]))
+    return ExitCode.GOOD
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -33,7 +33,14 @@ from android_bench.host_engine import (
     timed,
     warm_up,
 )
-from android_bench.protocol import EVAL_CLIPS_PER_LINE, PROTOCOL, STAGES, RunnerExit, compare_golden
+from android_bench.protocol import (
+    EVAL_CLIPS_PER_LINE,
+    GOLDEN_BOUND_PPM,
+    PROTOCOL,
+    STAGES,
+    RunnerExit,
+    compare_golden,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,7 @@ class Arguments:
     min_runs: int = 20
     max_runs: int = 200_000
     memory_runs: int = 20
+    golden_bound_ppm: int = GOLDEN_BOUND_PPM
 
     def __post_init__(self) -> None:
         wanted = self.stages.split(",")
@@ -70,6 +78,8 @@ class Arguments:
             raise _wrong(f"threads={self.threads}: expected 1 to 64")
         if min(self.warmup_ms, self.min_timed_ms) < 0 or min(self.memory_runs, self.warmup_runs) < 1:
             raise _wrong("expected warmup_ms and min_timed_ms of at least 0, memory_runs and warmup_runs of at least 1")
+        if not 0 <= self.golden_bound_ppm <= 1_000_000:
+            raise _wrong(f"golden_bound_ppm={self.golden_bound_ppm}: expected 0 to 1000000")
         if not 1 <= self.min_runs <= self.max_runs:
             raise _wrong(f"min_runs={self.min_runs} max_runs={self.max_runs}: expected 1 <= min_runs <= max_runs")
 
@@ -141,7 +151,7 @@ def _golden_and_latency(arguments: Arguments, clock: Clock) -> Engine:
     engine.set_input(inputs[:1])
     _say("first", first_ns=_once(engine.invoke, clock))
     if arguments.wants("golden"):
-        verdict = compare_golden(_outputs(engine, inputs, RunnerExit.INFERENCE), expected)
+        verdict = compare_golden(_outputs(engine, inputs, RunnerExit.INFERENCE), expected, arguments.golden_bound_ppm)
         _say("golden", **verdict)
         if not verdict["ok"]:
             raise StageError(

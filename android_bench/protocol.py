@@ -12,7 +12,7 @@ import numpy as np
 
 PROTOCOL = 1
 
-# Every runner has these; the native runner has `count`, `profile` and `probe` besides.
+# Every runner has these; the native runner has `count`, `operators`, `profile` and `probe` besides.
 STAGES = ("golden", "latency", "memory", "eval")
 
 # Fields that each line must have, by event; see native/README.md for their units.
@@ -36,11 +36,13 @@ FIELDS_OF_EVENT = {
     "counted": ("runs",),
     "profile": ("runs", "ops"),
     "probe": ("steps", "ns"),
+    "operators": ("ops",),
     "error": ("stage", "message"),
     "done": ("wall_ns",),
 }
 
-GOLDEN_RELATIVE_BOUND = 1e-4
+GOLDEN_BOUND_PPM = 100
+ROUNDED_BOUND_PPM = 10_000
 GOLDEN_LSB_BOUND = 1
 EVAL_CLIPS_PER_LINE = 64
 
@@ -59,14 +61,19 @@ class RunnerExit(IntEnum):
     INTERNAL = 70
 
 
-def compare_golden(seen: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """The fields of the `golden` line for outputs of shape (examples, …), in the dtype of the model."""
+def compare_golden(
+    seen: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], bound_ppm: int = GOLDEN_BOUND_PPM
+) -> dict[str, Any]:
+    """The fields of the `golden` line for outputs of shape (examples, …), in the dtype of the model.
+
+    `bound_ppm` is that of floating outputs, in millionths of the largest one.
+    """
     floating = expected.dtype.kind == "f"
     error = float(np.abs(seen.astype(np.float64) - expected.astype(np.float64)).max())
     largest = float(np.abs(expected.astype(np.float64)).max())
     if floating:
         error = error / largest if largest > 0 else error
-    bound = GOLDEN_RELATIVE_BOUND if floating else GOLDEN_LSB_BOUND
+    bound = bound_ppm / 1e6 if floating else GOLDEN_LSB_BOUND
     return {
         "ok": bool(error <= bound),  # NaN is not within any bound
         "examples": len(expected),

@@ -17,7 +17,8 @@ import numpy as np
 
 from android_bench.device import CommandResult, Device
 from android_bench.errors import GoldenMismatchError, RecordError, RunnerError
-from android_bench.protocol import FIELDS_OF_EVENT, PROTOCOL, RunnerExit
+from android_bench.operator_counts import OperatorCounts, parse_operators
+from android_bench.protocol import FIELDS_OF_EVENT, GOLDEN_BOUND_PPM, PROTOCOL, ROUNDED_BOUND_PPM, RunnerExit
 from android_bench.records import (
     Block,
     Instructions,
@@ -34,9 +35,11 @@ _STDERR_LINES = 5
 # Which events a run of these stages prints, in order; `eval` stands for one line or more.
 _EVENTS_OF_STAGES = {
     "golden,latency": ("hello", "init", "first", "golden", "warmup", "samples", "done"),
+    "golden": ("hello", "init", "first", "golden", "done"),
     "memory": ("hello", "init", "first", "memory", "done"),
     "golden,eval": ("hello", "init", "first", "golden", "eval", "done"),
     "golden,count": ("hello", "init", "first", "golden", "counted", "done"),
+    "golden,operators": ("hello", "init", "first", "golden", "operators", "done"),
     "profile": ("hello", "init", "first", "profile", "done"),
     "probe": ("hello", "probe", "done"),
 }
@@ -44,7 +47,8 @@ _EVENTS_OF_STAGES = {
 _COUNT = re.compile(r"^tkd-instructions (\d+) (\d+) (\d+)$", re.MULTILINE)
 _INIT, _FIRST, _INFERENCE = 1, 2, 3
 
-_BLOCK, _MEMORY, _PREDICTIONS, _COUNTS = "golden,latency", "memory", "golden,eval", "golden,count"
+_BLOCK, _MEMORY, _PREDICTIONS = "golden,latency", "memory", "golden,eval"
+_COUNT_STAGES, _OPERATOR_STAGES = "golden,count", "golden,operators"
 _FIRST_SIGNAL, _LAST_SIGNAL = 129, 192  # a phone's shell adds 128 to the number of the signal that ended a process
 
 Line = Mapping[str, Any]
@@ -84,8 +88,28 @@ def commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[s
         "block": _command(device, bundle, plan, _BLOCK, _block_arguments(plan)),
         "memory": _command(device, bundle, plan, _MEMORY, {"memory_runs": plan.memory_runs}),
         "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
-        "count": _command(device, bundle, plan, _COUNTS, {}),
+        "count": _command(device, bundle, plan, _COUNT_STAGES, {}),
     }
+
+
+def emulated_commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[str, ...]]:
+    """What `run_instructions`, `run_operators` and `run_predictions` start on the device; files are pushed."""
+    pack = {"eval_inputs": device.push(bundle.folder / "eval_inputs.npy")}
+    return {
+        "count": _command(device, bundle, plan, _COUNT_STAGES, {}),
+        "operators": _command(device, bundle, plan, _OPERATOR_STAGES, {}),
+        "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
+    }
+
+
+def golden_bound_ppm(bundle: Bundle) -> int:
+    """How far a device's floating outputs may be from the golden ones, in millionths of the largest one.
+
+    Where float data meet int8 weights the engine rounds the data to 255 steps as it goes, and engines and processors
+    differ in which step a value between two falls on: a step of int8 is allowed there, as an int8 output has it.
+    """
+    rounds = bundle.precision in ("int8", "dynamic") and bundle.outputs[0].dtype == "float32"
+    return ROUNDED_BOUND_PPM if rounds else GOLDEN_BOUND_PPM
 
 
 def _block_arguments(plan: RunPlan) -> dict[str, int]:
@@ -127,6 +151,12 @@ def run_block(device: Device, bundle: Bundle, plan: RunPlan, place: BlockPlace) 
     except (RecordError, TypeError, ValueError) as cause:
         raise RunnerError(f"the runner gave an impossible block for {bundle.name}: {cause}") from cause
     return block, RunnerFacts(hello=hello, init=init)
+
+
+def run_golden(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[Line, RunnerFacts]:
+    """One process that proves the model's function: its line `golden`; raises as `run_block` does."""
+    lines = _run(device, bundle, plan, "golden", {})
+    return lines[3], RunnerFacts(hello=lines[0], init=lines[1])
 
 
 def run_memory(device: Device, bundle: Bundle, plan: RunPlan) -> Memory:
@@ -181,7 +211,7 @@ def run_instructions(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[Ins
 
     Wants the native runner, and an emulator that was started with the plugin `counter`.
     """
-    lines, result = _run_with_result(device, bundle, plan, _COUNTS, {})
+    lines, result = _run_with_result(device, bundle, plan, _COUNT_STAGES, {})
     counted = parse_counts(result.stderr, lines[4]["runs"], bundle.name)
     return counted, RunnerFacts(hello=lines[0], init=lines[1])
 
@@ -227,6 +257,12 @@ def run_probe(device: Device, plan: RunPlan) -> int:
 def probe_command(device: Device, plan: RunPlan) -> tuple[str, ...]:
     """What `run_probe` starts on the device."""
     return (*_pinned(plan), *device.runner, "stages=probe")
+
+
+def run_operators(device: Device, bundle: Bundle, plan: RunPlan) -> OperatorCounts:
+    """One process on an emulated processor that counts the instructions of each operator; as `run_instructions`."""
+    lines, result = _run_with_result(device, bundle, plan, _OPERATOR_STAGES, {})
+    return parse_operators(result.stderr, lines[4]["ops"], bundle.name)
 
 
 def run_profile(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[OperatorTime, ...]:
@@ -287,6 +323,7 @@ def _command(
         "golden_input": device.push(bundle.folder / "golden_input.npy"),
         "golden_output": device.push(bundle.folder / "golden_output.npy"),
         "threads": plan.threads,
+        "golden_bound_ppm": golden_bound_ppm(bundle),
         **more,
     }
     return (*_pinned(plan), *device.runner, *(f"{key}={value}" for key, value in arguments.items()))

@@ -13,9 +13,10 @@ from android_bench import stats
 from android_bench.adb.phone import Phone
 from android_bench.device import utc_now
 from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
+from android_bench.operator_counts import OperatorCounts, operator_lines
 from android_bench.precision import mean_precision
 from android_bench.records import DeviceContext, Failure, Instructions, Predictions, RunPlan, SeveralPredictions
-from android_bench.runner import run_instructions, run_predictions
+from android_bench.runner import run_instructions, run_operators, run_predictions
 from converters.bundle import Bundle
 
 FORMAT = "tkd.instructions/1"
@@ -67,6 +68,7 @@ class VirtualMeasurement:
 
     bundle: Bundle
     counted: Counted | None = None
+    operators: OperatorCounts | None = None
     predictions: Predictions | SeveralPredictions | None = None
     failure: Failure | None = None
 
@@ -139,6 +141,8 @@ def measure_virtual(
     plan: RunPlan,
     facts: Mapping[str, str | bool],
     step: Callable[[], None],
+    *,
+    per_operator: bool = False,
 ) -> VirtualSession:
     """Counts and scores the models; also after Ctrl-C what there is. A model that fails is left out of what follows.
 
@@ -149,6 +153,7 @@ def measure_virtual(
         plan: threads (1) and the time-out are used.
         facts: of the runner.
         step: called after each process.
+        per_operator: also count the instructions of each operator, in a process of its own.
 
     Raises:
         BenchError: there are no models, two of one name, or more than one thread was asked for.
@@ -171,15 +176,17 @@ def measure_virtual(
     def count(one: VirtualMeasurement) -> None:
         one.counted = count_instructions(phone, one.bundle, plan, facts)
 
+    def divide(one: VirtualMeasurement) -> None:
+        one.operators = run_operators(phone, one.bundle, plan)
+
     def predict(one: VirtualMeasurement) -> None:
         one.predictions = run_predictions(phone, one.bundle, plan)
 
     way, context = _property(phone, "emulator.way"), phone.context()
     try:
-        for one in found:
-            attempt(one, count)
-        for one in found:
-            attempt(one, predict)
+        for stage in (count, *((divide,) if per_operator else ()), predict):
+            for one in found:
+                attempt(one, stage)
     except KeyboardInterrupt:
         interrupted = True
     return VirtualSession(
@@ -215,6 +222,7 @@ def document(session: VirtualSession) -> dict[str, Any]:
                 "instructions": {**asdict(one.counted.instructions), "counted_by": asdict(one.counted.by)}
                 if one.counted
                 else None,
+                "operators": asdict(one.operators) if one.operators else None,
                 "predictions": asdict(one.predictions) if one.predictions else None,
                 "failure": asdict(one.failure) if one.failure else None,
             }
@@ -237,6 +245,10 @@ def table(session: VirtualSession) -> list[str]:
             f"runner {by.runner_sha256[:12]}, processor {by.processor_sha256[:12]}, one thread: "
             "counts are comparable only where all of these are equal"
         )
+    lines += session.concerns[1:]  # the first one is the title's
+    for one in session.measurements:
+        if one.operators and one.counted:
+            lines += ["", one.bundle.name, *operator_lines(one.operators, one.counted.instructions.inference)]
     if any(one.bundle.synthetic and one.predictions for one in session.measurements):
         lines.append("* SYNTHETIC data: this accuracy says nothing about recorded audio")
     lines += [

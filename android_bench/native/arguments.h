@@ -6,7 +6,7 @@
 
 static struct {
     const char *engine, *model, *stages, *golden_input, *golden_output, *eval_inputs, *delegate;
-    int64_t threads, warmup_ms, warmup_runs, min_timed_ms, min_runs, max_runs, memory_runs, count_runs;
+    int64_t threads, warmup_ms, warmup_runs, min_timed_ms, min_runs, max_runs, memory_runs, count_runs, golden_bound_ppm;
 } args = {.delegate = "xnnpack",
           .threads = 1,
           .warmup_ms = 500,
@@ -15,7 +15,8 @@ static struct {
           .min_runs = 20,
           .max_runs = 200000,
           .memory_runs = 20,
-          .count_runs = 5};
+          .count_runs = 5,
+          .golden_bound_ppm = 100};
 
 static const struct {
     const char *key;
@@ -37,10 +38,11 @@ static const struct {
     {"max_runs", 0, &args.max_runs, 1, 10000000},
     {"memory_runs", 0, &args.memory_runs, 1, 10000000},
     {"count_runs", 0, &args.count_runs, 1, 10000},
+    {"golden_bound_ppm", 0, &args.golden_bound_ppm, 0, 1000000},
 };
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };
 
-static const char *const STAGES[] = {"golden", "latency", "memory", "eval", "count", "profile", "probe"};
+static const char *const STAGES[] = {"golden", "latency", "memory", "eval", "count", "profile", "operators", "probe"};
 enum { STAGE_COUNT = sizeof STAGES / sizeof STAGES[0] };
 static int wanted[STAGE_COUNT];
 
@@ -86,7 +88,8 @@ static int take_stages(void) {
         for (int i = 0; i < STAGE_COUNT; i++)
             if (strlen(STAGES[i]) == length && !strncmp(at, STAGES[i], length) && !wanted[i]) found = wanted[i] = 1;
         if (!found)
-            fail(ARGUMENTS, "stages=%.200s: expected some of golden,latency,memory,eval,count,profile,probe, each once",
+            fail(ARGUMENTS,
+                 "stages=%.200s: expected some of golden,latency,memory,eval,count,profile,operators,probe, each once",
                  args.stages);
         count++;
         at = comma ? comma + 1 : 0;
@@ -106,8 +109,8 @@ static void take_arguments(int count, char **words) {
     if (!args.engine || !args.model) fail(ARGUMENTS, "missing argument: %s", !args.engine ? "engine" : "model");
     if ((wants("memory") || wants("profile")) && stages > 1)
         fail(ARGUMENTS, "stages=%.200s: memory and profile are measured in a process of their own", args.stages);
-    if (wants("count") && (wants("latency") || wants("eval") || args.threads != 1))
-        fail(ARGUMENTS, "count goes with golden only, and with threads=1");
+    if ((wants("count") || wants("operators")) && (stages > 1 + wants("golden") || args.threads != 1))
+        fail(ARGUMENTS, "count and operators go with golden only, and with threads=1");
     if ((stages > 1 || !wants("eval")) && !(args.golden_input && args.golden_output))
         fail(ARGUMENTS, "stages=%.200s needs golden_input= and golden_output=", args.stages);
     if (wants("eval") && !args.eval_inputs) fail(ARGUMENTS, "stages=eval needs eval_inputs=");

@@ -1,10 +1,12 @@
 /* A plugin of QEMU's user emulation: instructions between the runner's marks, one line each on stderr.
  *
  *     qemu-aarch64 -plugin file=counter.so … ./runner stages=golden,count …
- *     tkd-instructions <region> <index> <count>        regions and marks: runner.c
+ *     tkd-instructions <region> <index> <count>        regions and marks: marks.h
+ *     tkd-position <what> <row> <count>                inside the region `operators` only
  *
  * Instructions are counted where a translated block is entered, on one processor: exact for one thread.
- * Plugin API version 1 (QEMU 4.2 to 8.x), declared here: no headers are needed.
+ * QEMU 4.2 to 8.x has version 1 of the interface, 9.0 and later counts in a scoreboard (version 2). Both are declared
+ * here, weakly: one build serves whichever emulator opens it, and no headers are needed.
  */
 
 #include <inttypes.h>
@@ -12,42 +14,80 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "marks.h"
+
 typedef uint64_t PluginId;
-typedef struct Block Block; /* struct qemu_plugin_tb */
+typedef struct Block Block;           /* struct qemu_plugin_tb */
+typedef struct Scoreboard Scoreboard; /* struct qemu_plugin_scoreboard */
+typedef struct {                      /* qemu_plugin_u64 */
+    Scoreboard *score;
+    size_t offset;
+} Entry;
 typedef void OnBlock(PluginId, Block *);
 typedef void OnSyscall(PluginId, unsigned, int64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
                        uint64_t, uint64_t);
 
-enum { API_VERSION = 1, INLINE_ADD_U64 = 0, MARK = 29796, REGIONS = 4 };
+enum { INLINE_ADD_U64 = 0, CLOCK_GETTIME = 113 /* arm64's number */ };
 
-size_t qemu_plugin_tb_n_insns(const Block *);
-void qemu_plugin_register_vcpu_tb_exec_inline(Block *, int operation, void *counter, uint64_t value);
-void qemu_plugin_register_vcpu_tb_trans_cb(PluginId, OnBlock *);
-void qemu_plugin_register_vcpu_syscall_cb(PluginId, OnSyscall *);
-
+#define WEAK __attribute__((weak))
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int qemu_plugin_version = API_VERSION;
-static uint64_t executed, at_begin[REGIONS];
+size_t qemu_plugin_tb_n_insns(const Block *);
+void qemu_plugin_register_vcpu_tb_trans_cb(PluginId, OnBlock *);
+void qemu_plugin_register_vcpu_syscall_cb(PluginId, OnSyscall *);
+/* version 1 */
+WEAK void qemu_plugin_register_vcpu_tb_exec_inline(Block *, int operation, void *counter, uint64_t value);
+/* version 2 */
+WEAK Scoreboard *qemu_plugin_scoreboard_new(size_t element_bytes);
+WEAK void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(Block *, int operation, Entry, uint64_t value);
+WEAK uint64_t qemu_plugin_u64_sum(Entry);
+
+EXPORT int qemu_plugin_version = 1;
+static uint64_t counter, at_begin[REGIONS];
+static Entry entry;
+static int listening;
+
+/* The emulator reads the version after it has opened this file. */
+__attribute__((constructor)) static void choose_version(void) {
+    if (qemu_plugin_scoreboard_new) qemu_plugin_version = 2;
+}
+
+static uint64_t executed(void) { return entry.score ? qemu_plugin_u64_sum(entry) : counter; }
 
 static void on_block(PluginId id, Block *block) {
     (void)id;
-    qemu_plugin_register_vcpu_tb_exec_inline(block, INLINE_ADD_U64, &executed, qemu_plugin_tb_n_insns(block));
+    if (entry.score)
+        qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(block, INLINE_ADD_U64, entry, qemu_plugin_tb_n_insns(block));
+    else
+        qemu_plugin_register_vcpu_tb_exec_inline(block, INLINE_ADD_U64, &counter, qemu_plugin_tb_n_insns(block));
 }
 
-static void on_syscall(PluginId id, unsigned processor, int64_t number, uint64_t region, uint64_t index,
-                       uint64_t begins, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8) {
+static void say_position(uint64_t what, uint64_t row) {
+    if (listening)
+        fprintf(stderr, "tkd-position %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", what, row,
+                executed() - at_begin[REGION_OPERATORS]);
+}
+
+static void on_syscall(PluginId id, unsigned processor, int64_t number, uint64_t region, uint64_t index, uint64_t what,
+                       uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8) {
     (void)id, (void)processor, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
-    if (number != MARK || region >= REGIONS) return;
-    if (begins)
-        at_begin[region] = executed;
-    else
-        fprintf(stderr, "tkd-instructions %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", region, index,
-                executed - at_begin[region]);
+    if (number == CLOCK_GETTIME)
+        say_position(CLOCK, 0);
+    else if (number == MARK && region == REGION_OPERATOR)
+        say_position(what, index);
+    else if (number == MARK && region < REGIONS) {
+        if (what == BEGIN)
+            at_begin[region] = executed();
+        else
+            fprintf(stderr, "tkd-instructions %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", region, index,
+                    executed() - at_begin[region]);
+        listening = region == REGION_OPERATORS && what == BEGIN;
+    }
 }
 
 EXPORT int qemu_plugin_install(PluginId id, const void *emulator, int count, char **words) {
     (void)emulator, (void)count, (void)words;
+    if (qemu_plugin_version == 2) entry.score = qemu_plugin_scoreboard_new(sizeof counter);
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_block);
     qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
     return 0;

@@ -8,7 +8,7 @@ typedef enum { ARGUMENTS = 2, READING, INIT, GOLDEN, INFERENCE, MEMORY, EVAL, IN
 
 static char line[1 << 16];
 static size_t line_length;
-static char engine_message[1024]; /* the last thing that the engine complained about */
+static char engine_message[1024]; /* what the engine complained about, the cause first */
 
 static void flush_line(void) {
     for (size_t done = 0; done < line_length;) {

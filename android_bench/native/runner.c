@@ -14,24 +14,15 @@
 #include "output.h"
 #include "probe.h"
 #include "processor.h"
+#include "profiler.h"
 
-enum { PROTOCOL = 1, EVAL_CLIPS_PER_LINE = 64, PROBES = 2000, WARM_UPS_BEFORE_COUNT = 2, MAX_OPS = 1024 };
+enum { PROTOCOL = 1, EVAL_CLIPS_PER_LINE = 64, PROBES = 2000, WARM_UPS_BEFORE_COUNT = 2 };
 
 #ifdef __ANDROID__
 #define RUNNER "native-bionic"
 #else
 #define RUNNER "native-glibc"
 #endif
-
-/* ---- instruction marks ----------------------------------------------------------------------------------------- */
-
-/* A plugin of the emulator counts instructions between two marks. The number is no system call of Linux:
- * a kernel answers ENOSYS and nothing happens. Only the stage `count` makes marks. */
-enum { MARK = 29796, BEGIN = 1, END = 0, REGION_INIT = 1, REGION_FIRST = 2, REGION_INFERENCE = 3 };
-
-static void mark(int region, int index, int begin) {
-    if (wants("count")) syscall(MARK, region, index, begin);
-}
 
 /* ---- model ----------------------------------------------------------------------------------------------------- */
 
@@ -43,8 +34,11 @@ static int (*builtin_code)(const Operator *);
 
 static void keep_message(void *data, const char *format, va_list values) {
     (void)data;
-    vsnprintf(engine_message, sizeof engine_message, format, values);
     size_t length = strlen(engine_message);
+    if (length + 3 > sizeof engine_message) return;
+    if (length) length += (size_t)snprintf(engine_message + length, 3, "; ");
+    vsnprintf(engine_message + length, sizeof engine_message - length, format, values);
+    length = strlen(engine_message);
     if (length && engine_message[length - 1] == '\n') engine_message[length - 1] = 0;
 }
 
@@ -258,7 +252,7 @@ static void prove_golden(const Array *inputs, const Array *expected) {
     int floating = is_floating(output.dtype);
     if (floating && largest > 0 && error < 1e300) error /= largest;
     const char *unit = floating ? "relative" : "lsb";
-    double bound = floating ? 1e-4 : 1;
+    double bound = floating ? (double)args.golden_bound_ppm / 1e6 : 1;
     int ok = error <= bound;
     say("{\"event\":\"golden\",\"ok\":%s,\"examples\":%lld,\"max_error\":%.9g,\"bound\":%g,\"unit\":\"%s\"",
         ok ? "true" : "false", (long long)inputs->examples, error, bound, unit);
@@ -350,56 +344,6 @@ static void evaluate(const Array *inputs) {
     }
 }
 
-/* What the engine's profiler reported, one row per operator. */
-static struct {
-    char name[64];
-    int64_t index, subgraph, calls, total_ns, begun_ns;
-} ops[MAX_OPS];
-static int op_count, profiling;
-
-static uint32_t op_row(const char *name, int64_t index, int64_t subgraph) {
-    for (int i = 0; i < op_count; i++)
-        if (ops[i].index == index && ops[i].subgraph == subgraph && !strncmp(ops[i].name, name, sizeof ops[i].name - 1))
-            return (uint32_t)i;
-    if (op_count == MAX_OPS) fail(INTERNAL, "the model has more than %d operators, the room of stage profile", MAX_OPS);
-    snprintf(ops[op_count].name, sizeof ops[0].name, "%s", name);
-    ops[op_count].index = index;
-    ops[op_count].subgraph = subgraph;
-    return (uint32_t)op_count++;
-}
-
-static uint32_t begin_op(Profiler *profiler, const char *name, int64_t index, int64_t subgraph) {
-    (void)profiler;
-    uint32_t row = op_row(name, index, subgraph);
-    ops[row].begun_ns = now_ns();
-    return row;
-}
-
-static void end_op(Profiler *profiler, uint32_t row) {
-    (void)profiler;
-    ops[row].calls += profiling;
-    ops[row].total_ns += profiling * (now_ns() - ops[row].begun_ns);
-}
-
-static void finished_op(Profiler *profiler, const char *name, uint64_t elapsed, int64_t index, int64_t subgraph) {
-    (void)profiler;
-    uint32_t row = op_row(name, index, subgraph);
-    ops[row].calls += profiling;
-    ops[row].total_ns += profiling * (int64_t)elapsed * 1000; /* a delegate reports microseconds */
-}
-
-static void ignore_event(Profiler *profiler, const char *name, uint64_t status) {
-    (void)profiler, (void)name, (void)status;
-}
-static void ignore_op_event(Profiler *profiler, const char *name, int64_t index, int64_t subgraph, uint64_t status) {
-    (void)profiler, (void)name, (void)index, (void)subgraph, (void)status;
-}
-static void ignore_settings(Profiler *profiler, const char *name, const void *settings) {
-    (void)profiler, (void)name, (void)settings;
-}
-
-static Profiler profiler = {0, ignore_event, ignore_op_event, ignore_settings, begin_op, end_op, finished_op};
-
 static void profile(const Array *inputs) {
     set_input(inputs, 0);
     int64_t start = now_ns(), runs = 0;
@@ -412,15 +356,22 @@ static void profile(const Array *inputs) {
         runs++;
     } while (runs < args.max_runs && (runs < args.min_runs || now_ns() - start < args.min_timed_ms * 1000000));
     profiling = 0;
-    say("{\"event\":\"profile\",\"runs\":%lld,\"ops\":[", (long long)runs);
-    for (int i = 0, said = 0; i < op_count; i++) {
-        if (!ops[i].calls) continue;
-        say("%s{\"name\":", said++ ? "," : "");
-        say_text(ops[i].name);
-        say(",\"index\":%lld,\"subgraph\":%lld,\"calls\":%lld,\"total_ns\":%lld}", (long long)ops[i].index,
-            (long long)ops[i].subgraph, (long long)ops[i].calls, (long long)ops[i].total_ns);
-    }
-    say("]");
+    say("{\"event\":\"profile\",\"runs\":%lld", (long long)runs);
+    say_ops(say_times);
+    end_line();
+}
+
+/* Where the instructions of one inference go; the profiler's own are among them. */
+static void count_operators(const Array *inputs) {
+    set_input(inputs, 0);
+    for (int i = 0; i < WARM_UPS_BEFORE_COUNT; i++) invoke(INFERENCE);
+    profiling = 1;
+    mark(REGION_OPERATORS, 0, BEGIN);
+    invoke(INFERENCE);
+    mark(REGION_OPERATORS, 0, END);
+    profiling = 0;
+    say("{\"event\":\"operators\"");
+    say_ops(say_row);
     end_line();
 }
 
@@ -443,7 +394,7 @@ static void run_memory(void) {
 }
 
 static void run_stages(void) {
-    load_model(wants("profile") ? &profiler : 0);
+    load_model(wants("profile") || wants("operators") ? &profiler : 0);
     int only_eval = !strcmp(args.stages, "eval");
     if (!only_eval) {
         Array inputs = read_array(args.golden_input, &input), expected = read_array(args.golden_output, &output);
@@ -455,6 +406,7 @@ static void run_stages(void) {
         if (wants("latency")) measure_latency(&inputs);
         if (wants("count")) count_instructions(&inputs);
         if (wants("profile")) profile(&inputs);
+        if (wants("operators")) count_operators(&inputs);
     }
     if (wants("eval")) {
         Array inputs = read_array(args.eval_inputs, &input);
@@ -465,6 +417,7 @@ static void run_stages(void) {
 int main(int count, char **words) {
     int64_t started = now_ns();
     take_arguments(count, words);
+    makes_marks = wants("count") || wants("operators");
     if (!wants("probe")) load_engine();
     say_hello();
     if (wants("probe"))

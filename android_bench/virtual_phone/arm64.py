@@ -26,7 +26,10 @@ from android_bench.virtual_phone.shell import CommandIO, ProcessShell
 Way = Literal["enclosed", "overlaid"]
 WAYS: tuple[Way, ...] = ("enclosed", "overlaid")
 EMULATOR = "qemu-aarch64"
-INSTALL = "Debian and Ubuntu: apt-get install qemu-user"
+INSTALL = (
+    "Debian 12 and Ubuntu 24.04: apt-get install qemu-user; elsewhere a qemu-aarch64 that was configured with "
+    "--enable-plugins and is not static, ahead of others in PATH"
+)
 _PROBE_S = 30.0
 _PROBE_CODE = 42
 _PROBE_INSTRUCTIONS = 3
@@ -109,14 +112,11 @@ def find_emulator(
     if path is None:
         raise MissingToolError(f"virtual phones need {EMULATOR}, which is not here. {INSTALL}")
     kept = folders.keep_plugin(counter)
-    probe = folders.root / "system/probe"
-    probe.parent.mkdir(parents=True, exist_ok=True)
-    probe.write_bytes(probe_program())
-    probe.chmod(0o755)
+    probe = folders.keep_probe(probe_program())
     faults = []
     for each in WAYS if way is None else (way,):
         emulator = Emulator(path=path, version=_version(path), cpu=cpu, way=each, folders=folders, counter=kept)
-        fault = _fault(emulator)
+        fault = _fault(emulator, probe)
         if not fault:
             return emulator
         faults.append(f"{each}: {fault}")
@@ -146,11 +146,11 @@ def probe_program() -> bytes:
     return elf + load + text
 
 
-def _fault(emulator: Emulator) -> str:
+def _fault(emulator: Emulator, probe: str) -> str:
     """Why an emulator cannot be used in its way, "" when it can."""
     try:
         done = subprocess.run(
-            emulator.argv(("/system/probe",)),
+            emulator.argv((probe,)),
             capture_output=True,
             text=True,
             timeout=_PROBE_S,
@@ -163,6 +163,8 @@ def _fault(emulator: Emulator) -> str:
     if done.returncode == _PROBE_CODE and _PROBE_LINE in done.stderr.splitlines():
         return ""
     said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+    if "unknown option 'plugin'" in done.stderr:
+        return "this build of QEMU takes no plugins, as static ones do not"
     return f"exit code {done.returncode}, {said[0][:200]}"
 
 

@@ -9,6 +9,7 @@ Before `arm64`, after `twin`.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -58,10 +59,32 @@ class PhoneFolders:
         return self.place / "stage"
 
     def keep_plugin(self, plugin: Path) -> Path:
-        """A copy of the emulator's plugin where both ways can read it."""
+        """A copy of the emulator's plugin where both ways can read it.
+
+        Raises:
+            MissingToolError: it cannot be written.
+        """
         kept = self.place / "stage.plugins" / plugin.name
-        shutil.copyfile(plugin, kept)
+        try:
+            shutil.copyfile(plugin, kept)
+        except OSError as cause:
+            raise _cannot("the emulator's plugin", self.place, cause) from cause
         return kept
+
+    def keep_probe(self, program: bytes) -> str:
+        """Puts a program into the phone; its path there.
+
+        Raises:
+            MissingToolError: it cannot be written.
+        """
+        path = self.root / "system/probe"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(program)
+            path.chmod(0o755)
+        except OSError as cause:
+            raise _cannot("a program to try", self.place, cause) from cause
+        return "/system/probe"
 
 
 def lay_out(twin: Twin, place: Path) -> PhoneFolders:
@@ -81,11 +104,16 @@ def lay_out(twin: Twin, place: Path) -> PhoneFolders:
         _make_overlay(twin, folders)
         _make_stage(folders)
     except OSError as cause:
-        raise MissingToolError(
-            f"cannot lay out {twin.name} in {place}: {cause.strerror or cause} ({cause.filename}); "
-            f"remove {place} and try again"
-        ) from cause
+        raise _cannot(twin.name, place, cause) from cause
     return folders
+
+
+def _cannot(what: str, place: Path, cause: OSError) -> MissingToolError:
+    full = cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    todo = "free some space" if full else f"remove {place}"
+    return MissingToolError(
+        f"cannot lay out {what} in {place}: {cause.strerror or cause} ({cause.filename}); {todo} and try again"
+    )
 
 
 def _clear(folder: Path, kept: tuple[str, ...]) -> None:

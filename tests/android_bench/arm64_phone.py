@@ -13,10 +13,13 @@ from tests.android_bench.arm64_machine import CPU, SYSROOT
 from tests.android_bench.phone_toys import PIXEL_PROPERTIES, ToyPhone
 
 EMULATORS = [name for name in ("qemu-aarch64", "qemu-aarch64-static") if shutil.which(name)]
-NEEDS = [
+NEEDS_ARM64 = [
     pytest.mark.skipif(not EMULATORS, reason="qemu-aarch64 is not here (Debian: qemu-user)"),
     pytest.mark.skipif(not SYSROOT.is_dir(), reason="no arm64 libraries (Debian: libstdc++6-arm64-cross)"),
     pytest.mark.skipif(not shutil.which("aarch64-linux-gnu-gcc"), reason="no gcc-aarch64-linux-gnu is here"),
+]
+NEEDS = [
+    *NEEDS_ARM64,
     pytest.mark.skipif(not shutil.which("taskset"), reason="taskset is not here (Debian: util-linux)"),
     pytest.mark.skipif(
         not {0, 1} <= os.sched_getaffinity(0), reason="a phone's two clusters need processors 0 and 1 of this computer"

@@ -1,10 +1,13 @@
 """Bundles of toy models for every test of the bench, and a phone with a scripted runner."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from android_bench import phone_setup
+from android_bench.engine import cache_folder, cached_engines, fetch_engine
+from android_bench.errors import MissingToolError
 from android_bench.native_install import Installation
 from converters.bundle import Bundle, find_bundles, write_bundle
 from tests.android_bench.bench_toys import toy_contents
@@ -24,6 +27,21 @@ def exports(tmp_path_factory) -> Path:
 @pytest.fixture
 def bundles(exports) -> list[Bundle]:
     return find_bundles(exports)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """A cache with the pinned engine: a copy of the user's, or fetched through pip."""
+    folder = tmp_path_factory.mktemp("cache") / "tkd"
+    ours = [engine for engine in cached_engines(cache_folder(), ["glibc"]) if engine.pinned]
+    if ours:
+        shutil.copytree(ours[0].path.parent, folder / "engines" / "glibc")
+        return folder
+    try:
+        fetch_engine(folder)
+    except MissingToolError as fault:
+        pytest.skip(f"no engine for arm64: {fault}")
+    return folder
 
 
 @pytest.fixture

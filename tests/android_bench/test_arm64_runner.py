@@ -22,6 +22,7 @@ from android_bench.runner import (
     run_block,
     run_instructions,
     run_memory,
+    run_operators,
     run_predictions,
     run_profile,
 )
@@ -165,7 +166,21 @@ def test_instructions_are_the_same_in_every_launch_and_fewer_in_int8(counting, s
     assert int8.runs == 5
 
 
+def test_instructions_of_operators_add_up_to_those_of_the_inference(counting, students):
+    counts = [run_operators(counting, bundle, QUICK) for bundle in (*students, students[0])]
+    inference = [run_instructions(counting, bundle, QUICK)[0].inference for bundle in students]
+
+    assert counts[0] == counts[2]
+    for seen, whole in zip(counts, inference, strict=False):
+        inside = sum(each.instructions for each in seen.operators)
+        assert seen.whole == inside + seen.beside > whole
+        assert inside == pytest.approx(whole, rel=0.01)
+        assert sum("Convolution" in each.name for each in seen.operators) >= 9
+
+
 def test_an_emulator_without_the_plugin_is_an_error(machine, bundles):
+    with pytest.raises(RunnerError, match="expected 1: was it started with the plugin counter"):
+        run_operators(machine, bundles[0], QUICK)
     with pytest.raises(RunnerError, match="expected 1, 1 and 5: was it started with the plugin counter"):
         run_instructions(machine, bundles[0], QUICK)
 

@@ -1,5 +1,7 @@
 """Reading a runner: good lines become records, everything else an error that says what was said."""
 
+from dataclasses import replace
+
 import pytest
 
 from android_bench.device import CommandResult
@@ -7,6 +9,7 @@ from android_bench.errors import DeviceError, GoldenMismatchError, RecordError, 
 from android_bench.records import Instructions, OperatorTime, RunPlan
 from android_bench.runner import (
     BlockPlace,
+    golden_bound_ppm,
     parse_counts,
     parse_lines,
     run_block,
@@ -43,6 +46,18 @@ def test_a_block_carries_every_sample_and_its_place(bundles):
     assert facts.hello["engine"] == "a fake 1.0"
     assert device.calls[0]["stages"] == "golden,latency"
     assert device.calls[0]["warmup_ms"] == "500"
+    assert device.calls[0]["golden_bound_ppm"] == "100"
+
+
+@pytest.mark.parametrize(
+    ("precision", "bound_ppm"), [("float32", 100), ("float16", 100), ("dynamic", 10_000), ("int8", 10_000)]
+)
+def test_float_data_that_meet_int8_weights_may_be_a_step_off(bundles, precision, bound_ppm):
+    floating, int8 = bundles
+    bundle = replace(floating, document={**floating.document, "precision": precision})
+
+    assert golden_bound_ppm(bundle) == bound_ppm
+    assert golden_bound_ppm(int8) == 100
 
 
 def test_memory_is_read_in_a_process_of_its_own(bundles):

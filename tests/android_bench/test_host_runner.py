@@ -107,6 +107,7 @@ def test_a_model_that_computes_something_else_is_stopped_before_it_is_timed(bund
         (["model=a", "stages=eval", "eval_inputs=b", "delegate=gpu"], "expected xnnpack or none"),
         (["model=a", "stages=eval", "eval_inputs=b", "min_runs=5", "max_runs=4"], "min_runs=5 max_runs=4"),
         (["model=a", "stages=eval", "eval_inputs=b", "warmup_ms=-1"], "at least 0"),
+        (["model=a", "stages=eval", "eval_inputs=b", "golden_bound_ppm=-1"], "expected 0 to 1000000"),
     ],
 )
 def test_wrong_arguments_are_errors(words, message):
@@ -192,3 +193,12 @@ def test_golden_outputs_are_held_to_their_bound(seen, expected, ok, error):
 
     assert verdict["ok"] is ok
     assert verdict["max_error"] == pytest.approx(error, rel=1e-2)
+
+
+def test_golden_outputs_may_have_a_bound_of_their_own():
+    seen, expected = np.array([[1.0, 2.01]], np.float32), np.array([[1.0, 2.0]], np.float32)
+
+    assert compare_golden(seen, expected, 10_000) | {"max_error": None} == {
+        "ok": True, "examples": 1, "max_error": None, "bound": 0.01, "unit": "relative",
+    }  # fmt: skip
+    assert compare_golden(seen, expected, 1_000)["ok"] is False

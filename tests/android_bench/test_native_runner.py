@@ -130,13 +130,18 @@ def test_eval_gives_every_output_in_lines_of_64(tmp_path, built, kind):
     assert np.array_equal(np.array(rows, dtype=kind), case.expected)
 
 
-def test_memory_count_and_profile_have_lines_of_their_own(case):
+def test_memory_count_operators_and_profile_have_lines_of_their_own(case):
     memory = case.run("memory")[1][3]
     counted = case.run("golden,count", "count_runs=7")[1][4]
+    operators = case.run("golden,operators")[1][4]
     profile = case.run("profile")[1][3]
 
     assert 0 < memory["start_kb"] <= memory["init_kb"] <= memory["peak_kb"]
     assert counted == {"event": "counted", "runs": 7}
+    assert operators == {
+        "event": "operators",
+        "ops": [{"name": "SUM", "index": 0, "subgraph": 0, "calls": 1, "row": 0}],
+    }
     assert profile["runs"] == 5
     assert [(op["name"], op["index"], op["calls"]) for op in profile["ops"]] == [("SUM", 0, 5)]
 
@@ -151,6 +156,15 @@ def test_a_model_that_computes_something_else_is_stopped_before_it_is_timed(case
     assert (lines[-2]["ok"], lines[-2]["unit"]) == (False, "relative")
     assert lines[-2]["max_error"] == pytest.approx(1e-3, rel=1e-2)
     assert "this device computes another function" in lines[-1]["message"]
+
+
+def test_a_floating_output_may_be_as_far_off_as_it_is_told(case):
+    np.save(case.folder / "golden_output.npy", case.expected[:4] * np.float32(1.001))
+
+    code, lines = case.run("golden", "golden_bound_ppm=2000")
+
+    assert (code, lines[3]["ok"], lines[3]["bound"]) == (0, True, 0.002)
+    assert case.run("golden", "golden_bound_ppm=500")[0] == RunnerExit.GOLDEN
 
 
 @pytest.mark.parametrize(
@@ -189,7 +203,10 @@ def test_an_output_that_is_no_number_is_never_within_bounds(tmp_path, built):
         (["engine=a", "model=b", "stages=,"], "expected some of golden"),
         (["engine=a", "model=b", "stages=eval,eval"], "each once"),
         (["engine=a", "model=b", "stages=memory,golden"], "memory and profile are measured in a process of their own"),
-        (["engine=a", "model=b", "stages=count,eval"], "count goes with golden only"),
+        (["engine=a", "model=b", "stages=count,eval"], "count and operators go with golden only"),
+        (["engine=a", "model=b", "stages=count,operators"], "count and operators go with golden only"),
+        (["engine=a", "model=b", "stages=operators", "threads=2"], "and with threads=1"),
+        (["golden_bound_ppm=1000001"], "expected a whole number from 0 to 1000000"),
         (["threads=two"], "threads=two: expected a whole number from 1 to 64"),
         (["threads=0"], "threads=0: expected a whole number from 1 to 64"),
         (["warmup_ms=-1"], "warmup_ms=-1: expected a whole number"),

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from android_bench.errors import DeviceError
 from converters.bundle_contents import PRECISIONS
 from converters.command_line import ExitCode, parser, progress, run, say
 from converters.errors import ConversionError, GateFailedError
 from converters.files import write_text
+from tkd.cli.engine_check import MODES, EngineCheck, EngineRefusedError
 from tkd.errors import TkdError
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ _PROGRAM = "tkd-export"
 _ERRORS: dict[type[Exception], ExitCode] = {
     GateFailedError: ExitCode.NO,
     ConversionError: ExitCode.USAGE,
+    EngineRefusedError: ExitCode.NO,
+    DeviceError: ExitCode.DEVICE,
     TkdError: ExitCode.USAGE,
 }
 
@@ -36,12 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(argv: Sequence[str]) -> int:
     start = time.monotonic()
     options = _parser().parse_args(argv)
+    check = EngineCheck(options.engine_check)
     # Imports of torch and onnx take seconds: after the arguments, so that --help is instant.
     if options.onnx is not None:
         from tkd.cli.export_onnx import export_onnx
 
         wanted = _wanted(options)
-        return export_onnx(options, wanted.precisions, wanted.method, _gates(options).parity)
+        return export_onnx(options, wanted, _gates(options).parity, check)
     if options.calibration is not None:
         raise ConversionError("--calibration goes with --onnx; a student is calibrated on clips of its --data")
     from tkd.audio.features import FeatureConfig
@@ -66,13 +71,21 @@ def _command(argv: Sequence[str]) -> int:
         Amounts(calibration=options.calibration_clips, pack=options.evaluation_clips, pack_anyway=options.pack_anyway),
         display,
     )
-    export = export_student(choice, material, _gates(options), options.output, _wanted(options), force=options.force)
-    document = _document(choice, export, time.monotonic() - start)
+    export = export_student(
+        choice,
+        material,
+        _gates(options),
+        options.output,
+        _wanted(options),
+        force=options.force,
+        prove=check.prove,
+    )
+    document = {**_document(choice, export, time.monotonic() - start), "engine_check": check.document()}
     if options.json:
         text = json.dumps(document, indent=2) + "\n"
         sys.stdout.write(text) if quiet else write_text(Path(options.json), text)
     if not quiet:
-        _print(export, document)
+        _print(export, document, check.sentence())
     return ExitCode.GOOD
 
 
@@ -139,6 +152,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--output", type=Path, default=Path("exports"), metavar="DIR", help="where bundles go (exports)")
     made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where training runs are (runs)")
+    made.add_argument(
+        "--engine-check",
+        choices=MODES,
+        default="auto",
+        help="run each file on the engine that phones get, under emulation: where that can be done (auto), "
+        "an error where it cannot (require), or never (off)",
+    )
     made.add_argument("--force", action="store_true", help="overwrite a bundle made from something else")
     made.add_argument("--json", metavar="PATH|-", help="write the result as JSON")
     made.add_argument(
@@ -215,7 +235,7 @@ def _document(choice: Choice, export: Export, seconds: float) -> dict[str, Any]:
     }
 
 
-def _print(export: Export, document: dict[str, Any]) -> None:
+def _print(export: Export, document: dict[str, Any], on_engine: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -259,6 +279,8 @@ def _print(export: Export, document: dict[str, Any]) -> None:
         console.print(f"int8 takes {latency} times as long as float32 on this computer: measure both with tkd-bench")
     if export.conversion.advice is not None:
         console.print(export.conversion.advice.sentence())
+    if on_engine:
+        console.print(on_engine)
     if document["synthetic"]:
         console.print(synthetic_words(export.material.description))
     for bundle in export.bundles:

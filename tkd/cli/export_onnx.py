@@ -14,14 +14,15 @@ from converters.errors import ConversionError
 from converters.files import write_text
 
 if TYPE_CHECKING:
-    from converters.calibration import Method
     from converters.parity import ParityGates
     from converters.request import Conversion
+    from tkd.cli.engine_check import EngineCheck
+    from tkd.export.bundles import Wanted
+
+_EXAMPLES, _NOISE_SEED = 4, 20211027
 
 
-def export_onnx(
-    options: argparse.Namespace, precisions: tuple[Precision, ...], method: Method, gates: ParityGates
-) -> ExitCode:
+def export_onnx(options: argparse.Namespace, wanted: Wanted, gates: ParityGates, check: EngineCheck) -> ExitCode:
     """Converts `options.onnx` and writes the folder; prints what it found.
 
     Raises:
@@ -35,7 +36,7 @@ def export_onnx(
     from converters.pipeline import ConversionRequest, convert
     from converters.report import report_document
 
-    _check_options(options, precisions)
+    _check_options(options, wanted.precisions)
     content = load_onnx(options.onnx)
     clips = None if options.calibration is None else read_clips(options.calibration)
     # Lengths that the model leaves open are those of the clips, one at a time.
@@ -48,24 +49,32 @@ def export_onnx(
         ConversionRequest(
             onnx=content,
             example=np.zeros(graph.shapes[graph.inputs[0]], np.float32),
-            precisions=precisions,
+            precisions=wanted.precisions,
             calibration=None if clips is None else clips.calibration,
             check=None if clips is None else clips.check,
-            method=method,
-            keep_float=tuple(options.keep_float),
+            method=wanted.method,
+            keep_float=wanted.keep_float,
             gates=gates,
             advises=True,
         )
     )
+    shape = conversion.float32.input.shape
+    noise = np.random.default_rng(_NOISE_SEED).standard_normal((_EXAMPLES, *shape[1:])).astype(np.float32)
+    check.prove_all(conversion, options.onnx.stem, noise if clips is None else clips.calibration[:_EXAMPLES])
     folder = options.output / options.onnx.stem
     written = write_conversion(folder, conversion, title=options.onnx.stem, force=options.force)
     quiet = options.json == "-"
     if options.json:
-        document = {"format": "tkd.export/1", "folder": str(folder), "conversion": report_document(conversion)}
+        document = {
+            "format": "tkd.export/1",
+            "folder": str(folder),
+            "conversion": report_document(conversion),
+            "engine_check": check.document(),
+        }
         text = json.dumps(document, indent=2) + "\n"
         sys.stdout.write(text) if quiet else write_text(Path(options.json), text)
     if not quiet:
-        _print(conversion, written)
+        _print(conversion, written, check.sentence())
     return ExitCode.GOOD
 
 
@@ -77,7 +86,7 @@ def _check_options(options: argparse.Namespace, precisions: tuple[Precision, ...
         raise ConversionError("--int8 of an ONNX file needs its inputs: give --calibration FILE.npz")
 
 
-def _print(conversion: Conversion, written: tuple[Path, ...]) -> None:
+def _print(conversion: Conversion, written: tuple[Path, ...], on_engine: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -106,5 +115,7 @@ def _print(conversion: Conversion, written: tuple[Path, ...]) -> None:
         console.print(f"int8: {100 * shares.macs:.0f} % of MACs; {mixture_sentence(conversion.mixture)}")
     if conversion.advice is not None:
         console.print(conversion.advice.sentence())
+    if on_engine:
+        console.print(on_engine)
     for path in written:
         say(f"wrote {path}")

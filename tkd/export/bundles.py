@@ -10,7 +10,7 @@ Tested in `tests/tkd/export/test_bundles.py`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ from tkd.provenance import git_state, synthetic_words, tool_versions
 from tkd.scoring.bootstrap import Comparison, compare
 from tkd.scoring.clips import group_of
 from tkd.students import Student, find_student
+
+Prove = Callable[[BundleContents], Mapping[str, Any]]
+"""Runs a file elsewhere before it is written: what `ops.device_engine` of its bundle says; raises where it must not."""
 
 _TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "numpy", "librosa")
 _GOLDEN_CLIPS = 4
@@ -106,7 +109,14 @@ class Export:
 
 
 def export_student(
-    choice: Choice, material: Material, gates: Gates, output: Path, wanted: Wanted, *, force: bool = False
+    choice: Choice,
+    material: Material,
+    gates: Gates,
+    output: Path,
+    wanted: Wanted,
+    *,
+    force: bool = False,
+    prove: Prove = lambda _contents: {},
 ) -> Export:
     """Converts a checkpoint's student and writes its bundles.
 
@@ -117,6 +127,7 @@ def export_student(
         output: folder that the bundles go into.
         wanted: which files.
         force: overwrite a bundle that was made from something else.
+        prove: asked for each file before any is written.
 
     Raises:
         ConversionError: the network cannot be converted.
@@ -153,6 +164,7 @@ def export_student(
     )
     _check_accuracy(stages, gates.max_accuracy_drop)
     contents = [_contents(file, choice, material, conversion, stages) for file in files]
+    contents = [dataclasses.replace(each, ops={**each.ops, "device_engine": dict(prove(each))}) for each in contents]
     bundles = tuple(write_bundle(output / each.name, each, force=force) for each in contents)
     return Export(bundles=bundles, conversion=conversion, stages=stages, material=material)
 

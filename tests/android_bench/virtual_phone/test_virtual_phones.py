@@ -1,5 +1,6 @@
 """Virtual phones switched on and off: one at a time, whatever the last process left behind."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from android_bench.adb.choose import Manners, Wish, find_phone
 from android_bench.cli import main
 from android_bench.errors import BenchError, DeviceError, MissingToolError
+from android_bench.native_build import build
 from android_bench.profiles import load_profile
 from android_bench.virtual_phone.arm64 import find_emulator, probe_program
 from android_bench.virtual_phone.root import lay_out
@@ -146,18 +148,26 @@ def test_without_the_emulator_it_says_what_to_install(home, capsys, monkeypatch)
         (home / "bin" / tool).symlink_to(shutil.which(tool))
     monkeypatch.setenv("PATH", str(home / "bin"))
 
+    hint = "Debian 12 and Ubuntu 24.04: apt-get install qemu-user;"
     assert main(["phone", "serve", NAME]) == 4
-    assert "virtual phones need qemu-aarch64, which is not here. Debian and Ubuntu: apt-get install qemu-user" in (
-        capsys.readouterr().err
-    )
+    assert f"virtual phones need qemu-aarch64, which is not here. {hint}" in capsys.readouterr().err
+    assert main(["doctor", "--device", NAME]) == 4
+    assert hint in capsys.readouterr().err
     assert main(["phone", "list"]) == 0
-    assert f"{NAME}   needs qemu-aarch64 (Debian and Ubuntu: apt-get install qemu-user)" in capsys.readouterr().out
+    assert f"{NAME}   needs qemu-aarch64 ({hint}" in capsys.readouterr().out
     assert main(["--device", NAME, "--threads", "4", "nothing"]) in (2, 4)
 
 
 @pytest.mark.parametrize(
     ("script", "reason"),
-    [("exit 0", "exit code 0, it said nothing"), ("echo broken >&2; exit 1", "exit code 1, broken")],
+    [
+        ("exit 0", "exit code 0, it said nothing"),
+        ("echo broken >&2; exit 1", "exit code 1, broken"),
+        (
+            "echo \"qemu: unknown option 'plugin'\" >&2; exit 1",
+            "this build of QEMU takes no plugins, as static ones do",
+        ),
+    ],
 )
 def test_an_emulator_that_cannot_count_is_no_emulator(tmp_path, script, reason):
     fake = tmp_path / "qemu"
@@ -179,6 +189,40 @@ def test_a_cache_with_something_in_the_way_says_what_to_remove(our_cache, capsys
 
     assert main(["phone", "serve", NAME]) == 4
     assert f"remove {place} and try again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("writes", ["Path.write_text", "shutil.copyfile", "Path.write_bytes"])
+def test_a_full_disk_is_named_and_no_phone_is_on(our_cache, capsys, monkeypatch, writes):
+    if not (shutil.which("qemu-aarch64") and shutil.which("cc")):
+        pytest.skip("qemu-aarch64 or cc is not here")
+
+    def full(*_words, **_options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x")
+
+    build("counter", our_cache)
+    monkeypatch.setattr(f"android_bench.virtual_phone.root.{writes}", full)
+
+    assert main(["phone", "serve", NAME]) == 4
+    assert "No space left on device (x); free some space and try again" in capsys.readouterr().err
+    assert switched_on_phones(our_cache) == []
+
+
+@NEEDS_EMULATOR
+def test_what_is_damaged_in_the_cache_is_made_anew(our_cache):
+    with switched_on(NAME, our_cache, os.environ):
+        pass
+    place = our_cache / "virtual" / NAME
+    damaged = [place / "root/proc/cpuinfo", place / "overlay/proc/cpuinfo", place / "stage.plugins/counter.so"]
+    for path in (*damaged, *(our_cache / "native").glob("counter-*/counter.so")):
+        path.chmod(0o600)
+        path.write_bytes(b"damaged")
+    (place / "state.json").write_text("{damaged")
+
+    assert switched_on_phones(our_cache) == []
+    with switched_on(NAME, our_cache, os.environ) as there:
+        assert [each.port for each in switched_on_phones(our_cache)] == [there.port]
+    assert "Qualcomm" in damaged[0].read_text()
+    assert damaged[2].read_bytes()[:4] == b"\x7fELF"
 
 
 @NEEDS_EMULATOR

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +44,9 @@ def keys(tmp_path_factory) -> dict[str, str]:
         "XDG_RUNTIME_DIR": str(home),
         "ANDROID_ADB_SERVER_PORT": "1",
     }
+
+
+OPTIONS = ("--cores", "little", "--per-op")
 
 
 def launch(cache, keys, bundles, name="virtual-pixel1", way=None):
@@ -137,6 +142,27 @@ class TestWithEmulator:
         assert bad.counted is None
         assert "–" in table(session)[4]
 
+    def test_a_phone_that_dies_in_mid_session_leaves_what_was_counted(self, cache, keys, bundles):
+        served = subprocess.Popen(
+            [sys.executable, "-m", "android_bench.cli", "phone", "serve", "virtual-pixel1"],
+            env={**os.environ, **keys, "XDG_CACHE_HOME": str(cache.parent)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        with served:
+            address = served.stdout.readline().split()[3].rstrip(",")
+            with find_phone(Wish(connect=address), keys) as phone:
+                made = install_runner(phone, cache, ("glibc",))
+                phone.use_runner(made.command)
+                session = measure_virtual("virtual-pixel1", phone, bundles, PLAN, made.facts, served.kill)
+        first, second = session.measurements
+
+        assert first.counted
+        assert (first.failure.kind, second.failure.kind, second.counted) == ("device", "device", None)
+        assert first.predictions is None
+        assert f"{first.bundle.name} failed (device): " in "\n".join(table(session))
+
     def test_more_threads_are_refused(self, installed, bundles):
         phone, facts = installed
 
@@ -149,7 +175,9 @@ class TestWithEmulator:
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
         monkeypatch.chdir(tmp_path)
 
-        code = main(["--device", "virtual-pixel1", "--exports", str(exports), "--output", "out", "--json", "-"])
+        code = main(
+            ["--device", "virtual-pixel1", "--exports", str(exports), "--output", "out", "--json", "-", *OPTIONS]
+        )
 
         record = json.loads(capsys.readouterr().out)
         assert code == 0
@@ -157,6 +185,10 @@ class TestWithEmulator:
         assert record["title"] == "emulated, instructions, not latency"
         assert record["runner"]["way"] in ("enclosed", "overlaid")
         assert "emulated" in Path("out/report.txt").read_text()
+        assert "--cores changed nothing: every core counts the same" in record["concerns"]
+        operators = record["measurements"][0]["operators"]
+        assert operators["whole"] == operators["beside"] + sum(each["instructions"] for each in operators["operators"])
+        assert "the engine and its profiler" in Path("out/report.txt").read_text()
         assert main(["doctor", "--device", "virtual-pixel1"]) == 0
         assert "Pixel (sailfish)" in capsys.readouterr().out
 
@@ -217,8 +249,37 @@ def test_a_table_does_not_compare_what_cannot_be_compared(bundles):
             ["--runner", "benchmark_model", "--runner-path", "x"],
             "virtual-pixel1 counts the instructions of our own runner; leave --runner out",
         ),
+        (["--cores", "10"], "--cores 10: virtual-pixel1 has CPUs 0 to 3"),
+        (["--cores", "biggest"], "--cores biggest: expected big, little"),
     ],
 )
 def test_what_a_virtual_phone_does_not_do_it_says(exports, capsys, words, message):
     assert main(["--device", "virtual-pixel1", "--exports", str(exports), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_would_be_done_and_switches_nothing_on(exports, cache, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+
+    try:
+        code = main(["--device", "virtual-pixel1", "--exports", str(exports), "--dry-run", "--per-op"])
+    finally:
+        seen = capsys.readouterr()
+    if code == 4:
+        pytest.skip(f"no runner for arm64 here: {seen.err}")
+
+    lines = seen.out.splitlines()
+    assert code == 0
+    assert [line.partition("stages=")[2].split()[0] for line in lines if "stages=" in line] == [
+        *("golden,count",) * 2,
+        *("golden,operators",) * 2,
+        *("golden,eval",) * 2,
+    ]
+    assert any(line.startswith("push ") and line.endswith("/runner") for line in lines)
+    assert not (cache / "virtual" / "virtual-pixel1" / "state.json").exists()
+
+
+@pytest.mark.parametrize("device", ["host", "pixel1"])
+def test_operators_are_counted_on_virtual_phones_only(exports, capsys, device):
+    assert main(["--device", device, "--exports", str(exports), "--per-op"]) == 2
+    assert f"{device} has none to count: take a virtual phone" in capsys.readouterr().err
