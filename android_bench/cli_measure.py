@@ -61,7 +61,7 @@ def bench(arguments: argparse.Namespace) -> int:
     plan = plan_of(arguments)
     if not is_host:
         profile = wish_of(arguments).profile  # refuses an unknown device before anything is read
-        if profile is not None and profile.transport == "virtual" and not arguments.dry_run:
+        if profile is not None and profile.transport == "virtual":
             return _bench_virtual(profile, arguments)
     own = arguments.runner == "own"
     check_modules("scipy", *(("ai_edge_litert",) if own and is_host and not arguments.dry_run else ()))
@@ -258,26 +258,21 @@ def rehearse(arguments: argparse.Namespace, plan: RunPlan) -> int:
     from android_bench.native_install import install_runner
     from android_bench.phone_setup import DEFAULT_CORES
     from android_bench.profiles import load_profile
-    from android_bench.rehearsal import Rehearsal, rehearsed, rehearsed_counts
+    from android_bench.rehearsal import Rehearsal, rehearsed
 
-    bundles = chosen_bundles(arguments)
     is_host = arguments.device == "host"
-    device = Rehearsal(HostDevice().runner, None) if is_host else Rehearsal((), FOLDER)
     profile = None if arguments.device in ("host", "auto") else load_profile(arguments.device)
-    is_virtual = profile is not None and profile.transport == "virtual"
-    clusters = () if profile is None or is_virtual else profile.clusters
+    if profile is not None and profile.transport == "virtual":
+        return _bench_virtual(profile, arguments)
+    bundles = chosen_bundles(arguments)
+    device = Rehearsal(HostDevice().runner, None) if is_host else Rehearsal((), FOLDER)
+    clusters = () if profile is None else profile.clusters
     # Without a phone an unnamed one has no cores that could be named; its own are taken when it is there.
     default = DEFAULT_CORES if clusters else "any"
     plan = replace(plan, core_mask=core_mask(arguments.cores or default, clusters))
     if not is_host:
-        libcs = ("glibc",) if is_virtual else ("bionic", "glibc")
-        device.use_runner(install_runner(device, cache_folder(), libcs).command)
-    lines = (
-        rehearsed_counts(device, bundles, plan)
-        if is_virtual
-        else rehearsed(device, bundles, plan, gated=not (is_host or arguments.no_gates))
-    )
-    for line in lines:
+        device.use_runner(install_runner(device, cache_folder(), ("bionic", "glibc")).command)
+    for line in rehearsed(device, bundles, plan, gated=not (is_host or arguments.no_gates)):
         print(line)
     return ExitCode.GOOD
 

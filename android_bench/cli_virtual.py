@@ -165,17 +165,12 @@ def _rehearse(bundles: Sequence[Bundle], plan: RunPlan, *, per_operator: bool) -
     from android_bench.adb.phone import FOLDER
     from android_bench.engine import cache_folder
     from android_bench.native_install import install_runner
-    from android_bench.rehearsal import Rehearsal
-    from android_bench.runner import emulated_commands
+    from android_bench.rehearsal import Rehearsal, rehearsed_counts
 
     device = Rehearsal((), FOLDER)
     device.use_runner(install_runner(device, cache_folder(), ("glibc",)).command)
-    lines = [emulated_commands(device, bundle, plan) for bundle in bundles]
-    for remote, local in device.pushed.items():
-        print(f"push {local} {remote}")
-    for stage in ("count", *(("operators",) if per_operator else ()), "accuracy"):
-        for each in lines:
-            print(" ".join(each[stage]))
+    for line in rehearsed_counts(device, bundles, plan, per_operator=per_operator):
+        print(line)
     return ExitCode.GOOD
 
 

@@ -13,7 +13,7 @@ from android_bench.device import CommandResult, Device
 from android_bench.errors import DeviceError
 from android_bench.measure import block_order
 from android_bench.records import DeviceContext, DeviceState, RunPlan
-from android_bench.runner import commands, probe_command
+from android_bench.runner import commands, emulated_commands, probe_command
 from converters.bundle import Bundle
 from converters.files import sha256_of
 
@@ -85,11 +85,13 @@ def rehearsed(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, ga
             yield " ".join(each[stage])
 
 
-def rehearsed_counts(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan) -> Iterator[str]:
+def rehearsed_counts(
+    device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, per_operator: bool
+) -> Iterator[str]:
     """The same on a virtual phone, which counts instructions: files pushed, commands."""
-    of_bundle = [commands(device, bundle, plan) for bundle in bundles]
+    of_bundle = [emulated_commands(device, bundle, plan) for bundle in bundles]
     yield from _pushes(device)
-    for stage in ("count", "accuracy"):
+    for stage in ("count", *(("operators",) if per_operator else ()), "accuracy"):
         for each in of_bundle:
             yield " ".join(each[stage])
 

@@ -88,7 +88,6 @@ def commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[s
         "block": _command(device, bundle, plan, _BLOCK, _block_arguments(plan)),
         "memory": _command(device, bundle, plan, _MEMORY, {"memory_runs": plan.memory_runs}),
         "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
-        "count": _command(device, bundle, plan, _COUNT_STAGES, {}),
     }
 
 
