@@ -103,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
         help="how long a round waits for a phone that is hot, low on charge or busy (default: 120)",
     )
     made.add_argument("--no-gates", action="store_true", help="measure a phone as it is; the result's name says so")
+    made.add_argument(
+        "--keep-files", action="store_true", help="leave models and clips on the phone: the next session sends nothing"
+    )
     made.add_argument("--resume", type=Path, metavar="DIR", help="go on with the interrupted session in this folder")
     made.add_argument("--dry-run", action="store_true", help="print what would be pushed and run, and end")
     add_phone_options(made, several=True)

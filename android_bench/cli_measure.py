@@ -147,7 +147,8 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan, best_probe_ns: int | No
     with find_phone(wish_of(arguments), os.environ, manners_of(arguments)) as phone:
         prepared = prepare(phone, cache_folder(), arguments.cores)
         try:
-            phone.tidy(prepared.keep)  # what a session that was killed has left
+            if not arguments.keep_files:
+                phone.tidy(prepared.keep)  # what a session that was killed has left
             state = phone.state()
             plan = replace(plan, core_mask=prepared.core_mask)
             limits = Limits(patience_s=arguments.gate_wait_s)
@@ -163,7 +164,8 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan, best_probe_ns: int | No
             )
             yield _Ready(device=phone, plan=plan, setting=setting)
         finally:
-            left_clean(phone, prepared.keep)
+            if not arguments.keep_files:
+                left_clean(phone, prepared.keep)
 
 
 def say_waiting(limits: Limits) -> Callable[[tuple[str, ...]], None]:

@@ -101,7 +101,8 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
         try:
             yield phone, replace(plan, core_mask=mask), gate, (*concerns, *more)
         finally:
-            left_clean(phone, ())
+            if not arguments.keep_files:
+                left_clean(phone, ())
 
 
 def _publish(arguments: argparse.Namespace, session: ToolSession, folder: Path) -> None:
