@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from android_bench.measure import Setting
     from android_bench.profiles import DeviceProfile
     from android_bench.records import Block, Rejection, RunPlan, Session
+    from android_bench.rehearsal import Rehearsal
     from android_bench.session_start import SessionStart
 
 PROGRAM = "tkd-bench"
@@ -247,35 +248,44 @@ def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: _Rea
 
 def rehearse(arguments: argparse.Namespace, plan: RunPlan) -> int:
     """Prints what would be done; no device is asked for anything."""
-    from android_bench.adb.phone import FOLDER
-    from android_bench.cores import core_mask
-    from android_bench.device import HostDevice
     from android_bench.engine import cache_folder
     from android_bench.native_install import install_runner
-    from android_bench.phone_setup import DEFAULT_CORES
     from android_bench.profiles import load_profile
-    from android_bench.rehearsal import Rehearsal, rehearsed, rehearsed_counts
+    from android_bench.rehearsal import rehearsed, rehearsed_counts
 
     bundles = chosen_bundles(arguments)
-    is_host = arguments.device == "host"
-    device = Rehearsal(HostDevice().runner, None) if is_host else Rehearsal((), FOLDER)
-    profile = None if arguments.device in ("host", "auto") else load_profile(arguments.device)
-    is_virtual = profile is not None and profile.transport == "virtual"
-    clusters = () if profile is None or is_virtual else profile.clusters
-    # Without a phone an unnamed one has no cores that could be named; its own are taken when it is there.
-    default = DEFAULT_CORES if clusters else "any"
-    plan = replace(plan, core_mask=core_mask(arguments.cores or default, clusters))
-    if not is_host:
+    if arguments.runner != "own":
+        from android_bench.cli_tool import bench_with_tool
+
+        return bench_with_tool(arguments, bundles, plan)
+    device, plan, gated = rehearsal_of(arguments, plan)
+    is_virtual = arguments.device not in ("host", "auto") and load_profile(arguments.device).transport == "virtual"
+    if arguments.device != "host":
         libcs = ("glibc",) if is_virtual else ("bionic", "glibc")
         device.use_runner(install_runner(device, cache_folder(), libcs).command)
-    lines = (
-        rehearsed_counts(device, bundles, plan)
-        if is_virtual
-        else rehearsed(device, bundles, plan, gated=not (is_host or arguments.no_gates))
-    )
+    lines = rehearsed_counts(device, bundles, plan) if is_virtual else rehearsed(device, bundles, plan, gated=gated)
     for line in lines:
         print(line)
     return ExitCode.GOOD
+
+
+def rehearsal_of(arguments: argparse.Namespace, plan: RunPlan) -> tuple[Rehearsal, RunPlan, bool]:
+    """A stand-in for the device that is meant, the plan with its cores, and whether gates would be asked."""
+    from android_bench.adb.phone import FOLDER
+    from android_bench.cores import core_mask
+    from android_bench.device import HostDevice
+    from android_bench.phone_setup import DEFAULT_CORES
+    from android_bench.profiles import load_profile
+    from android_bench.rehearsal import Rehearsal
+
+    is_host = arguments.device == "host"
+    device = Rehearsal(HostDevice().runner, None) if is_host else Rehearsal((), FOLDER)
+    profile = None if arguments.device in ("host", "auto") else load_profile(arguments.device)
+    clusters = () if profile is None or profile.transport == "virtual" else profile.clusters
+    # Without a phone an unnamed one has no cores that could be named; its own are taken when it is there.
+    default = DEFAULT_CORES if clusters else "any"
+    chosen = replace(plan, core_mask=core_mask(arguments.cores or default, clusters))
+    return device, chosen, not (is_host or arguments.no_gates)
 
 
 def _check_modules(*names: str) -> None:

@@ -77,12 +77,12 @@ def test_several_phones_are_listed_with_the_option_that_chooses():
         find_phone(Wish(profile=load_profile("pixel1")), NOBODY, attached=attached)
 
     assert str(caught.value) == (
-        "several phones are attached (A Pixel: device; B Pixel: device); choose one with: --serial A"
+        "several phones are attached (A Pixel: ready; B Pixel: ready); choose one with: --serial A"
     )
 
 
 def test_a_phone_on_usb_counts_too():
-    with pytest.raises(DeviceError, match=r"several phones are attached \(A Pixel: device; USB1\)"):
+    with pytest.raises(DeviceError, match=r"several phones are attached \(A Pixel: ready; USB1\)"):
         find_phone(Wish(), NOBODY, attached=seen(("A", "device", PIXEL), usb=("USB1", "A")))
 
 
