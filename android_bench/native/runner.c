@@ -465,9 +465,9 @@ static void run_stages(void) {
 int main(int count, char **words) {
     int64_t started = now_ns();
     take_arguments(count, words);
-    if (!wants("probe")) load_engine();
+    if (!probing) load_engine();
     say_hello();
-    if (wants("probe"))
+    if (probing)
         probe();
     else if (wants("memory"))
         run_memory();
