@@ -53,7 +53,8 @@ class AttachedPhone:
         """What it is, how it is, and what to do about it."""
         model = f" {self.facts['model']}" if "model" in self.facts else ""
         advice = f" ({_ADVICE_OF_STATE[self.state]})" if self.state in _ADVICE_OF_STATE else ""
-        return f"{self.serial}{model}: {self.state}{advice}"
+        state = "ready" if self.state == "device" else self.state  # adb's own word says nothing
+        return f"{self.serial}{model}: {state}{advice}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

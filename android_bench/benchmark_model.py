@@ -337,6 +337,13 @@ def run_tool_outputs(
     return np.concatenate(rows)
 
 
+def tool_commands(device: Device, tool: Tool, bundle: Bundle, plan: RunPlan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a block starts, and what the script that feeds clips starts for each; files are pushed."""
+    there = PurePosixPath(device.push(bundle.folder / "eval_inputs.npy")).parent
+    block = _words(device, tool, bundle, plan, _block_flags(plan))
+    return block, _words(device, tool, bundle, plan, _feeding_flags(bundle, there))
+
+
 def _feeding(command: Sequence[str]) -> str:
     return _FEED.replace("COMMAND", shlex.join(command)).replace("NO_FILE", str(_NO_FILE))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from android_bench.cli_compare import compare
@@ -56,12 +57,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(words: Sequence[str]) -> int:
     if words and words[0] in _SUBCOMMANDS:
         return _SUBCOMMANDS[words[0]](words[1:])
+    _refuse_mistyped(words)
     arguments = _arguments(words)
     if arguments.resume and is_joint(arguments.resume):
         return resume_several(arguments)
     if len(arguments.targets) > 1:
         return bench_several(_parser(), arguments, arguments.targets)
     return bench(arguments)
+
+
+def _refuse_mistyped(words: Sequence[str]) -> None:
+    """Refuses a first word that is nearly a command's name and names no folder."""
+    first = words[0] if words else ""
+    near = get_close_matches(first, _SUBCOMMANDS, n=1, cutoff=0.75)
+    if near and not first.startswith("-") and not Path(first).exists():
+        known = ", ".join(_SUBCOMMANDS)
+        raise BenchError(f"no bundle and no command is called '{first}'; did you mean '{near[0]}'? commands: {known}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,6 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--no-gates", action="store_true", help="measure a phone as it is; the result's name says so")
     made.add_argument(
         "--per-op", action="store_true", help="on a virtual phone: also the instructions of each operator of a model"
+    )
+    made.add_argument(
+        "--keep-files", action="store_true", help="leave models and clips on the phone: the next session sends nothing"
     )
     made.add_argument("--resume", type=Path, metavar="DIR", help="go on with the interrupted session in this folder")
     made.add_argument("--dry-run", action="store_true", help="print what would be pushed and run, and end")

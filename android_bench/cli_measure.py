@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from android_bench.measure import Setting
     from android_bench.profiles import DeviceProfile
     from android_bench.records import Block, Rejection, RunPlan, Session
+    from android_bench.rehearsal import Rehearsal
     from android_bench.session_start import SessionStart
 
 PROGRAM = "tkd-bench"
@@ -153,7 +154,8 @@ def ready_device(
     with find_phone(wish_of(arguments), os.environ, manners_of(arguments)) as phone:
         prepared = prepare(phone, cache_folder(), arguments.cores)
         try:
-            phone.tidy(prepared.keep)  # what a session that was killed has left
+            if not arguments.keep_files:
+                phone.tidy(prepared.keep)  # what a session that was killed has left
             state = phone.state()
             plan = replace(plan, core_mask=prepared.core_mask)
             limits = Limits(patience_s=arguments.gate_wait_s)
@@ -169,7 +171,8 @@ def ready_device(
             )
             yield ReadyDevice(device=phone, plan=plan, setting=setting)
         finally:
-            left_clean(phone, prepared.keep)
+            if not arguments.keep_files:
+                left_clean(phone, prepared.keep)
 
 
 def say_waiting(limits: Limits) -> Callable[[tuple[str, ...]], None]:
@@ -251,30 +254,44 @@ def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: Read
 
 def rehearse(arguments: argparse.Namespace, plan: RunPlan) -> int:
     """Prints what would be done; no device is asked for anything."""
-    from android_bench.adb.phone import FOLDER
-    from android_bench.cores import core_mask
-    from android_bench.device import HostDevice
     from android_bench.engine import cache_folder
     from android_bench.native_install import install_runner
-    from android_bench.phone_setup import DEFAULT_CORES
     from android_bench.profiles import load_profile
-    from android_bench.rehearsal import Rehearsal, rehearsed
+    from android_bench.rehearsal import rehearsed
 
-    is_host = arguments.device == "host"
     profile = None if arguments.device in ("host", "auto") else load_profile(arguments.device)
     if profile is not None and profile.transport == "virtual":
         return _bench_virtual(profile, arguments)
     bundles = chosen_bundles(arguments)
-    device = Rehearsal(HostDevice().runner, None) if is_host else Rehearsal((), FOLDER)
-    clusters = () if profile is None else profile.clusters
-    # Without a phone an unnamed one has no cores that could be named; its own are taken when it is there.
-    default = DEFAULT_CORES if clusters else "any"
-    plan = replace(plan, core_mask=core_mask(arguments.cores or default, clusters))
-    if not is_host:
+    if arguments.runner != "own":
+        from android_bench.cli_tool import bench_with_tool
+
+        return bench_with_tool(arguments, bundles, plan)
+    device, plan, gated = rehearsal_of(arguments, plan)
+    if arguments.device != "host":
         device.use_runner(install_runner(device, cache_folder(), ("bionic", "glibc")).command)
-    for line in rehearsed(device, bundles, plan, gated=not (is_host or arguments.no_gates)):
+    for line in rehearsed(device, bundles, plan, gated=gated):
         print(line)
     return ExitCode.GOOD
+
+
+def rehearsal_of(arguments: argparse.Namespace, plan: RunPlan) -> tuple[Rehearsal, RunPlan, bool]:
+    """A stand-in for the device that is meant, the plan with its cores, and whether gates would be asked."""
+    from android_bench.adb.phone import FOLDER
+    from android_bench.cores import core_mask
+    from android_bench.device import HostDevice
+    from android_bench.phone_setup import DEFAULT_CORES
+    from android_bench.profiles import load_profile
+    from android_bench.rehearsal import Rehearsal
+
+    is_host = arguments.device == "host"
+    device = Rehearsal(HostDevice().runner, None) if is_host else Rehearsal((), FOLDER)
+    profile = None if arguments.device in ("host", "auto") else load_profile(arguments.device)
+    clusters = () if profile is None or profile.transport == "virtual" else profile.clusters
+    # Without a phone an unnamed one has no cores that could be named; its own are taken when it is there.
+    default = DEFAULT_CORES if clusters else "any"
+    chosen = replace(plan, core_mask=core_mask(arguments.cores or default, clusters))
+    return device, chosen, not (is_host or arguments.no_gates)
 
 
 def check_modules(*names: str) -> None:

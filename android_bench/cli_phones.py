@@ -95,9 +95,13 @@ def devices(words: Sequence[str]) -> int:
         elif profile.transport == "virtual":
             state = virtual_state(profile.name)
         else:
-            here = [phone.sentence() for phone in attached.phones if phone.matches(profile)]
-            here += [f"{row['serial']}: reached" for row in rows if row["facts"] and _is_of(profile, row["facts"])]
-            state = here[0] if here else "not attached"
+            told = {row["serial"]: row["facts"] for row in rows if row["facts"] and _is_of(profile, row["facts"])}
+            here = {phone.serial: phone.sentence() for phone in attached.phones if phone.matches(profile)}
+            here |= {serial: f"{serial}: reached" for serial in told if serial not in here}
+            shown = [
+                f"{text} (emulated)" if told.get(serial, {}).get("emulated") else text for serial, text in here.items()
+            ]
+            state = "; ".join(shown) or "not attached"
         print(f"{profile.name:<14} {profile.title:<16} {state}")
     for row in rows:
         print(f"\n{row['serial']}: {row['error'] or row['sentence']}")

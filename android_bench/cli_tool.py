@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from android_bench.cli_measure import folder_name, left_clean, new_folder, say_waiting, still_progress, worst_of
 from android_bench.cli_phones import manners_of, wish_of
-from android_bench.elf import AARCH64, read_elf
+from android_bench.elf import AARCH64, X86_64, read_elf
 from android_bench.errors import BenchError
 from converters.command_line import ExitCode
 from converters.files import write_text
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from android_bench.tool_session import ToolSession
     from converters.bundle import Bundle
 
+_MACHINES = {X86_64: "x86-64", 243: "RISC-V"}
 _DOCUMENT, _JOURNAL = "benchmark_model.json", "blocks.jsonl"
 _Ready = tuple["Device", "RunPlan", "Callable[[], Answer] | None", Sequence[str]]
 
@@ -37,6 +38,8 @@ def bench_with_tool(arguments: argparse.Namespace, bundles: Sequence[Bundle], pl
 
     tool = arguments.runner_path
     check_tool(tool, arguments.device)
+    if arguments.dry_run:
+        return _rehearse(arguments, bundles, plan)
     with _ready(arguments, plan) as (device, chosen, gate, concerns):
         folder = new_folder(arguments.output, folder_name(arguments.device))
         quiet = arguments.quiet or arguments.verbose
@@ -72,12 +75,21 @@ def check_tool(tool: Path, device: str) -> None:
     try:
         machine = read_elf(tool.read_bytes()).machine if magic == b"\x7fELF" else None
     except ValueError as cause:
-        raise BenchError(f"{tool} is damaged: {cause}") from cause
+        raise BenchError(f"{tool} cannot be used on a phone: {cause}") from cause
     if machine != AARCH64:
-        seen = "no ELF program" if machine is None else f"built for machine {machine} of the ELF ABI"
-        raise BenchError(
-            f"{tool} is {seen}; expected android_aarch64's benchmark_model for a phone (machine {AARCH64})"
-        )
+        seen = "no program" if machine is None else f"built for {_MACHINES.get(machine, f'ELF machine {machine}')}"
+        raise BenchError(f"{tool} is {seen}; expected the benchmark_model for arm64 phones (android_aarch64)")
+
+
+def _rehearse(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: RunPlan) -> int:
+    """Prints what would be done; no device is asked for anything."""
+    from android_bench.cli_measure import rehearsal_of
+    from android_bench.rehearsal import rehearsed_tool
+
+    device, chosen, gated = rehearsal_of(arguments, plan)
+    for line in rehearsed_tool(device, arguments.runner_path, bundles, chosen, gated=gated):
+        print(line)
+    return ExitCode.GOOD
 
 
 @contextmanager
@@ -101,7 +113,8 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
         try:
             yield phone, replace(plan, core_mask=mask), gate, (*concerns, *more)
         finally:
-            left_clean(phone, ())
+            if not arguments.keep_files:
+                left_clean(phone, ())
 
 
 def _publish(arguments: argparse.Namespace, session: ToolSession, folder: Path) -> None:

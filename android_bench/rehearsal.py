@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from android_bench.benchmark_model import Tool, tool_commands
 from android_bench.device import CommandResult, Device
 from android_bench.errors import DeviceError
 from android_bench.measure import block_order
@@ -94,6 +95,23 @@ def rehearsed_counts(
     for stage in ("count", *(("operators",) if per_operator else ()), "accuracy"):
         for each in of_bundle:
             yield " ".join(each[stage])
+
+
+def rehearsed_tool(
+    device: Rehearsal, tool: Path, bundles: Sequence[Bundle], plan: RunPlan, *, gated: bool
+) -> Iterator[str]:
+    """The same with TensorFlow's benchmark_model, whose clips are fed to it by a script on the device."""
+    of_bundle = [tool_commands(device, Tool(path=tool), bundle, plan) for bundle in bundles]
+    yield from _pushes(device)
+    last = None
+    for model, index in block_order(len(bundles), plan.blocks):
+        if gated and index != last:
+            yield f"gate before round {index + 1}"
+        last = index
+        yield " ".join(of_bundle[model][0])
+    for bundle, (_, fed) in zip(bundles, of_bundle, strict=True):
+        clips = len(bundle.golden()[0]) + len(bundle.evaluation().ids)
+        yield f"feed {clips} examples of {bundle.name}, one a process, to: {' '.join(fed)}"
 
 
 def _pushes(device: Rehearsal) -> Iterator[str]:

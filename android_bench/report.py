@@ -80,6 +80,7 @@ def stage_rows(session: Session) -> list[tuple[str, ...]]:
         if stages:
             known = (stages.get(name) for name in _STAGES)
             device = " ".join(row.sizes[2:]).replace(" *", "").replace(" % ", " (", 1).replace(" %", ")")
+            device = "–" if row.sizes[2] == "–" else device
             cells.append((row.name, *("–" if each is None else _stage_cell(each) for each in known), device))
     return cells
 

@@ -42,9 +42,9 @@ static const struct {
 };
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };
 
-static const char *const STAGES[] = {"golden", "latency", "memory", "eval", "count", "profile", "operators", "probe"};
+static const char *const STAGES[] = {"golden", "latency", "memory", "eval", "count", "profile", "operators"};
 enum { STAGE_COUNT = sizeof STAGES / sizeof STAGES[0] };
-static int wanted[STAGE_COUNT];
+static int wanted[STAGE_COUNT], probing;
 
 static int wants(const char *stage) {
     for (int i = 0; i < STAGE_COUNT; i++)
@@ -81,6 +81,7 @@ static void take_argument(const char *word, uint32_t *seen) {
 
 static int take_stages(void) {
     int count = 0;
+    if (!strcmp(args.stages, "probe")) return probing = 1;
     for (const char *at = args.stages; at;) {
         const char *comma = strchr(at, ',');
         size_t length = comma ? (size_t)(comma - at) : strlen(at);
@@ -89,7 +90,8 @@ static int take_stages(void) {
             if (strlen(STAGES[i]) == length && !strncmp(at, STAGES[i], length) && !wanted[i]) found = wanted[i] = 1;
         if (!found)
             fail(ARGUMENTS,
-                 "stages=%.200s: expected some of golden,latency,memory,eval,count,profile,operators,probe, each once",
+                 "stages=%.200s: expected some of golden,latency,memory,eval,count,profile,operators, each once, or "
+                 "probe alone",
                  args.stages);
         count++;
         at = comma ? comma + 1 : 0;
@@ -102,10 +104,7 @@ static void take_arguments(int count, char **words) {
     for (int i = 1; i < count; i++) take_argument(words[i], &seen);
     if (!args.stages) fail(ARGUMENTS, "missing argument: stages");
     int stages = take_stages();
-    if (wants("probe")) {
-        if (stages > 1) fail(ARGUMENTS, "stages=%.200s: probe stands alone", args.stages);
-        return;
-    }
+    if (probing) return;
     if (!args.engine || !args.model) fail(ARGUMENTS, "missing argument: %s", !args.engine ? "engine" : "model");
     if ((wants("memory") || wants("profile")) && stages > 1)
         fail(ARGUMENTS, "stages=%.200s: memory and profile are measured in a process of their own", args.stages);

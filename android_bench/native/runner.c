@@ -418,9 +418,9 @@ int main(int count, char **words) {
     int64_t started = now_ns();
     take_arguments(count, words);
     makes_marks = wants("count") || wants("operators");
-    if (!wants("probe")) load_engine();
+    if (!probing) load_engine();
     say_hello();
-    if (wants("probe"))
+    if (probing)
         probe();
     else if (wants("memory"))
         run_memory();

@@ -101,7 +101,7 @@ def test_a_pixel_2_is_no_pixel_1():
 def test_a_phone_that_cannot_be_used_says_what_to_do():
     sentences = [phone.sentence() for phone in parse_devices(RECORDED)]
 
-    assert sentences[0] == "FA6AB0302345 Pixel: device"
+    assert sentences[0] == "FA6AB0302345 Pixel: ready"
     assert sentences[1] == "2f8d3b7c: unauthorized (accept this computer's key on the phone's screen)"
 
 
@@ -127,7 +127,7 @@ def test_a_running_server_is_asked_in_its_own_words(tmp_path):
 
     assert seen == [b"000ehost:devices-l"]
     assert (found.server_answer, len(found.phones)) == ("answered", 6)
-    assert found.sentence().startswith("the adb server lists FA6AB0302345 Pixel: device; 2f8d3b7c: unauthorized")
+    assert found.sentence().startswith("the adb server lists FA6AB0302345 Pixel: ready; 2f8d3b7c: unauthorized")
 
 
 def test_a_server_without_phones_says_so(tmp_path):

@@ -77,6 +77,14 @@ def test_an_unknown_device_shows_the_nearest_and_all(capsys):
     assert "no device is called 'pixel'; did you mean 'pixel1'? known: host, mi5, pixel1" in capsys.readouterr().err
 
 
+def test_a_command_that_is_mistyped_is_told_from_a_model(capsys):
+    assert main(["doctr"]) == 2
+    assert "no bundle and no command is called 'doctr'; did you mean 'doctor'?" in capsys.readouterr().err
+    Path("doctr").mkdir()
+    assert main(["doctr"]) == 2
+    assert "doctr is no bundle: it has no model.json" in capsys.readouterr().err
+
+
 def test_without_a_phone_what_is_attached_is_said(exports, capsys):
     code = main(["--device", "pixel1", "--exports", str(exports)])
     error = capsys.readouterr().err

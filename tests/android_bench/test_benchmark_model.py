@@ -282,11 +282,23 @@ def test_on_a_phone_the_tool_is_pushed_gated_scored_and_taken_away(tool, scripte
     assert scripted.names() == []
 
 
+def test_a_dry_run_prints_the_tools_own_commands(tool, exports, capsys):
+    words = ["--device", "pixel1", "--runner", "benchmark_model", "--runner-path", str(tool()), "--blocks", "2"]
+
+    assert main([*words, str(exports / "toy-int8"), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert [line.split()[0] for line in lines] == ["push"] * 3 + ["gate", "taskset"] * 2 + ["feed"]
+    assert lines[4].startswith("taskset c /data/local/tmp/tkd/")
+    assert "--graph=/data/local/tmp/tkd/" in lines[4]
+    assert "--output_filepath=/data/local/tmp/tkd/" in lines[-1]
+
+
 def test_a_tool_for_another_processor_is_refused_before_a_phone_is_asked(exports, capsys):
     words = ["--device", "pixel1", "--runner", "benchmark_model", "--exports", str(exports), "--runner-path"]
 
     assert main([*words, sys.executable]) == 2
-    assert "expected android_aarch64's benchmark_model for a phone" in capsys.readouterr().err
+    assert "expected the benchmark_model for arm64 phones (android_aarch64)" in capsys.readouterr().err
 
 
 def test_a_tool_that_computes_something_else_is_the_answer_no(tool, exports, tmp_path, capsys):

@@ -65,6 +65,20 @@ def test_a_phone_is_measured_and_left_clean(scripted, words, capsys):
     assert "# pixel1 · scripted (free clocks), 2" in Path("out/report.md").read_text()
 
 
+def test_files_that_are_kept_are_not_sent_again(scripted, words):
+    def files():
+        return {path: path.stat().st_ino for path in scripted.ours.rglob("*") if path.is_file()}
+
+    with scripted.daemon() as daemon:
+        assert bench(daemon, *words, "--keep-files") == 0
+        before = files()
+        words[words.index("out")] = "again"
+        assert bench(daemon, *words, "--keep-files") == 0
+
+    assert {path.name for path in before} >= {"model.tflite", "eval_inputs.npy", "runner"}
+    assert files() == before
+
+
 def test_a_phone_that_is_low_rejects_every_round_with_its_reason(scripted, words, capsys):
     scripted.write("recorded/battery", PIXEL_BATTERY.replace("level: 87", "level: 9"))
     with scripted.daemon() as daemon:

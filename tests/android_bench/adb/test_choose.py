@@ -77,12 +77,12 @@ def test_several_phones_are_listed_with_the_option_that_chooses():
         find_phone(Wish(profile=load_profile("pixel1")), NOBODY, attached=attached)
 
     assert str(caught.value) == (
-        "several phones are attached (A Pixel: device; B Pixel: device); choose one with: --serial A"
+        "several phones are attached (A Pixel: ready; B Pixel: ready); choose one with: --serial A"
     )
 
 
 def test_a_phone_on_usb_counts_too():
-    with pytest.raises(DeviceError, match=r"several phones are attached \(A Pixel: device; USB1\)"):
+    with pytest.raises(DeviceError, match=r"several phones are attached \(A Pixel: ready; USB1\)"):
         find_phone(Wish(), NOBODY, attached=seen(("A", "device", PIXEL), usb=("USB1", "A")))
 
 
@@ -113,11 +113,20 @@ def test_a_phone_on_usb_needs_libusb(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "usb1", None)
     monkeypatch.delitem(sys.modules, "adb_shell.transport.usb_transport", raising=False)
-    found = find_phone(Wish(serial="USB1"), NOBODY, Manners(home=tmp_path), seen(usb=("USB1",)))
-    wanted = pytest.raises(DeviceError, match=r"through a running adb server \(adb start-server\) or through libusb")
+    with pytest.raises(DeviceError, match=r"through a running adb server \(adb start-server\) or through libusb"):
+        find_phone(Wish(serial="USB1"), NOBODY, Manners(home=tmp_path), seen(usb=("USB1",)))
 
-    with found as phone, wanted:
-        phone.facts()
+
+def test_a_phone_by_another_address_is_the_same_phone(toy, tmp_path):
+    environment = {**NOBODY, "XDG_RUNTIME_DIR": str(tmp_path)}
+    toy.write("recorded/getprop", PIXEL_PROPERTIES + "[ro.serialno]: [FA6A]\n")
+    with toy.daemon() as one, toy.daemon() as two:
+        with find_phone(Wish(connect=f"127.0.0.1:{one.port}"), environment, Manners(home=toy.home)):
+            other = Wish(connect=f"127.0.0.1:{two.port}")
+            with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{two.port} is FA6A: FA6A is in use by another"):
+                find_phone(other, environment, Manners(home=toy.home))
+        with find_phone(other, environment, Manners(home=toy.home)) as phone:
+            assert phone.facts().serial_number == "FA6A"
 
 
 def test_a_phone_is_one_processs_at_a_time(toy, tmp_path):

@@ -145,7 +145,7 @@ def test_devices_asks_each_phone_who_it_is(toy, capsys, monkeypatch):
         assert main(["devices", "--json"]) == 0
         record = json.loads(capsys.readouterr().out)
 
-    assert f"pixel1         Google Pixel 1   {serial} Pixel: device" in text
+    assert f"pixel1         Google Pixel 1   {serial} Pixel: ready" in text
     assert f"{serial}: Pixel (sailfish), Android 10, arm64-v8a, 2 CPUs at 1.59 GHz (mask 3), 2 CPUs at" in text
     assert record["phones"][0]["facts"]["abi"] == "arm64-v8a"
     assert record["phones"][0]["error"] is None
