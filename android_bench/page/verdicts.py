@@ -76,7 +76,7 @@ def _overview(gate: Gate) -> Markup:
             _TITLES.get(metric.name, metric.name) if metric else "–",
         ))  # fmt: skip
     head = ("verdict", "candidate", "change", "interval", "allowed", "detectable", "decided by")
-    return table(head, rows, "All comparisons", "named")
+    return table(head, rows, "All comparisons", "named folded")
 
 
 def _word(judgement: Judgement) -> Markup:
