@@ -51,11 +51,12 @@ def compare(words: Sequence[str]) -> int:
     )
     if arguments.files:
         return _compare_recorded(arguments, settings)
-    from android_bench.cli_pairs import judge_all
+    from android_bench.cli_pairs import check_devices, judge_all
     from android_bench.compare import apply_holm
     from android_bench.device import utc_now
     from android_bench.measure import tool_version
 
+    check_devices(arguments)
     pairs = _pairs(arguments)
     started = utc_now()
     folder = new_folder(arguments.output, f"{folder_name('+'.join(arguments.device))}-compare")

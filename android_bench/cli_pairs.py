@@ -41,7 +41,7 @@ def judge_all(
     arguments: argparse.Namespace, pairs: Sequence[Pair], settings: GateSettings, folder: Path
 ) -> tuple[list[Judgement], bool]:
     """Every pair on every device, and whether it was interrupted; a device that fails fails its own pairs only."""
-    profiles = {name: _profile(arguments, name) for name in arguments.device}
+    profiles = check_devices(arguments)
     total = len(pairs) * len(profiles)
     made: list[Judgement] = []
     for name, profile in profiles.items():
@@ -56,7 +56,10 @@ def judge_all(
                     judged, interrupted = _measured(arguments, name, pair, settings, place, total, folder)
             except KeyboardInterrupt:
                 return made, True
-            except DeviceError as error:
+            except BenchError as error:
+                # What was judged before is worth more than the purity of an exit code.
+                if not made and not isinstance(error, DeviceError):
+                    raise
                 judged, interrupted = _failed(name, profile, pair, error), False
             made.append(judged)
             if interrupted:
@@ -64,8 +67,22 @@ def judge_all(
     return made, False
 
 
+def check_devices(arguments: argparse.Namespace) -> dict[str, DeviceProfile | None]:
+    """The profiles of the devices that the options name, in order; None for host and auto.
+
+    Raises:
+        BenchError: a device is unknown, or an option does not go with one; nothing was measured yet.
+    """
+    profiles = {name: _profile(arguments, name) for name in arguments.device}
+    for name, profile in profiles.items():
+        if profile is None or profile.transport != "virtual":
+            plan_of(_for(arguments, name))
+        elif arguments.threads not in (None, 1):
+            raise BenchError(f"{name} counts instructions, exactly for one thread only; leave --threads out")
+    return profiles
+
+
 def _profile(arguments: argparse.Namespace, name: str) -> DeviceProfile | None:
-    """The profile behind a name, refused before anything is measured; None for host and auto."""
     if name == "host":
         if arguments.serial or arguments.connect:
             raise BenchError("--serial and --connect name a phone, --device host this computer; give one of them")
@@ -94,7 +111,7 @@ def _measured(
     def opened() -> Iterator[ReadyDevice]:
         with ready_device(mine, plan) as ready:
             if ready.device.context().emulated:
-                raise BenchError(
+                raise DeviceError(
                     f"{name} is emulated: its times are no latency. Compare instructions: --device virtual-pixel1"
                 )
             yield ready
@@ -145,8 +162,6 @@ def _watched(arguments: argparse.Namespace, place: Path, title: str, pairs: int)
 def _counted(
     arguments: argparse.Namespace, profile: DeviceProfile, pair: Pair, settings: GateSettings, place: Path
 ) -> tuple[Judgement, bool]:
-    if arguments.threads not in (None, 1):
-        raise BenchError(f"{profile.name} counts instructions, exactly for one thread only; leave --threads out")
     with connected(profile, manners_of(arguments)) as phone:
         installed = install_runner(phone, cache_folder(), ("glibc",))
         phone.use_runner(installed.command)

@@ -31,10 +31,12 @@ def selftest(words: Sequence[str]) -> int:
     arguments = selftest_parser().parse_args(words)
     arguments.device = arguments.device or ("auto" if arguments.serial or arguments.connect else "host")
     check_modules("scipy")
+    from android_bench.cli_pairs import check_devices
     from android_bench.engine import cache_folder
     from android_bench.self_test_file import FORMAT, write_self_test
     from converters.files import write_text
 
+    check_devices(_on_one(arguments))
     folder = new_folder(arguments.output, f"{folder_name(arguments.device)}-selftest")
     same, interrupted = _judged(arguments, "plain", folder / "same")
     more, interrupted = (None, True) if interrupted else _judged(arguments, "more", folder / "more")
@@ -89,8 +91,7 @@ def _judged(arguments: argparse.Namespace, candidate: str, folder: Path) -> tupl
     folder.mkdir()
     pair = Pair(baseline=read_bundle(_MODELS / "plain"), candidate=read_bundle(_MODELS / candidate))
     settings, started = GateSettings(pairs=arguments.pairs), utc_now()
-    mine = argparse.Namespace(**{**vars(arguments), "device": [arguments.device]})
-    judgements, interrupted = judge_all(mine, [pair], settings, folder)
+    judgements, interrupted = judge_all(_on_one(arguments), [pair], settings, folder)
     gate = Gate(
         settings=settings,
         judgements=tuple(judgements),
@@ -101,6 +102,11 @@ def _judged(arguments: argparse.Namespace, candidate: str, folder: Path) -> tupl
     )
     write_gate(folder / "compare.json", gate)
     return (judgements[0] if judgements else None), interrupted
+
+
+def _on_one(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The options as `tkd-bench compare` has them, with a list of devices."""
+    return argparse.Namespace(**{**vars(arguments), "device": [arguments.device]})
 
 
 def _entry(same: Judgement, more: Judgement) -> SelfTestEntry:
@@ -135,7 +141,9 @@ def _verdict(judged: Judgement) -> Verdict:
 def _told(judged: Judgement) -> str:
     if judged.failure:
         return f"failed: {judged.failure.message}"
-    return f"{_verdict(judged)}: {judged.primary.note if judged.primary else judged.reasons[0]}"
+    if judged.primary is None:
+        return f"{judged.verdict}: {judged.reasons[0]}"
+    return f"{judged.primary.verdict}: {judged.primary.name} {judged.primary.note}"
 
 
 def _conclusion(code: ExitCode, same: Judgement) -> str:

@@ -98,7 +98,7 @@ def exact_row(
         detectable=None,
         exact=True,
         verdict=verdict,
-        note=f"{_change(metric, change, sign=True)} {name.replace('_', ' ')}, exact; {why if free else allowed}",
+        note=f"{_change(metric, change, sign=True)}, exact; {why if free else allowed}",
     )
 
 

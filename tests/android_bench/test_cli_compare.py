@@ -140,6 +140,18 @@ def test_a_device_that_fails_is_trouble_and_no_verdict(models, monkeypatch) -> N
     assert 7 == len(read_blocks(models / "out" / "blocks.jsonl"))
 
 
+def test_a_device_that_cannot_be_reached_costs_the_others_nothing(models, monkeypatch) -> None:
+    on(monkeypatch, 1.0)
+    for name, value in {"ADB_SERVER_SOCKET": "tcp:127.0.0.1:1", "HOME": str(models)}.items():
+        monkeypatch.setenv(name, value)
+    assert 4 == compare(models, "--device", "host", "--device", "pixel1")
+    good, bad = read_gate(models / "out" / "compare.json").judgements
+    assert ("PASS", "host", None) == (good.verdict, good.device.name, good.failure)
+    assert ("INCONCLUSIVE", "pixel1", "device") == (bad.verdict, bad.device.name, bad.failure.kind)
+    assert (models / "out" / "1-host" / "session.json").exists()
+    assert good.latency.sessions[0].path == "1-host/session.json"
+
+
 def test_a_candidate_that_computes_something_else_is_a_no(models, monkeypatch) -> None:
     made = on(monkeypatch, 1.0)
 
@@ -197,6 +209,8 @@ def test_wrong_usage_is_told(capsys, words, message) -> None:
         (("--allow", "size=much"), "--allow size=much: expected METRIC=PERCENT or METRIC=any"),
         (("--max-slowdown", "0"), "max_slowdown is 0.0; expected above 0 and below 1"),
         (("--pairs", "5"), "pairs is 5; expected 6 to 200 (under 6 there is no interval)"),
+        (("--threads", "0"), "threads is 0; expected 1 to 64"),
+        (("--device", "virtual-pixel1", "--threads", "2"), "counts instructions, exactly for one thread only"),
         (("--device", "pixel9"), "no device is called 'pixel9'"),
         (("--device", "host", "--serial", "x"), "--serial and --connect name a phone"),
     ],
@@ -206,7 +220,7 @@ def test_wrong_settings_are_told_before_anything_is_measured(models, monkeypatch
     assert 2 == compare(models, *words)
     assert message in capsys.readouterr().err
     assert 0 == made.sessions
-    assert not (models / "out" / "compare.json").exists()
+    assert not (models / "out").exists()
 
 
 def test_unequal_numbers_of_models_are_told(models, capsys) -> None:

@@ -103,7 +103,7 @@ def test_a_model_that_failed_is_no_verdict(kind, code) -> None:
 def test_more_bytes_are_a_regression_whatever_the_time_says() -> None:
     found = judge_session(side(), side("b" * 64, 1010), device_entry(pair_session(1.0)), pair_session(1.0), SETTINGS)
     assert "REGRESSION" == found.verdict
-    assert "size: +1.00 % size, exact; allowed is 0.5 %" == found.reasons[0]
+    assert "size: +1.00 %, exact; allowed is 0.5 %" == found.reasons[0]
 
 
 def gate(*judgements) -> Gate:

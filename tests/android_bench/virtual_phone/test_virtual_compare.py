@@ -37,6 +37,6 @@ def test_more_layers_are_so_many_more_instructions(user) -> None:
 def test_a_selftest_passes_on_a_virtual_phone(user, capsys) -> None:
     assert 0 == main(["selftest", "--device", "virtual-pixel1", "--output", str(user / "proof"), "-q"])
     printed = capsys.readouterr().out
-    assert "+0.00 % instructions, exact" in printed
-    assert "10.0 % more work    REGRESSION: +9." in printed
+    assert "the same model     PASS: instructions +0.00 %, exact" in printed
+    assert "10.0 % more work    REGRESSION: instructions +9." in printed
     assert "passed: verdicts on this device can pass and can fail" in printed
