@@ -6,6 +6,7 @@ Time and instructions are never in one chart, and neither are two devices.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -52,7 +53,7 @@ class Point:
 
     Attributes:
         name: the bundle's name.
-        student: the student's name; students have colours.
+        student: the student's name.
         precision: precisions have shapes.
         cost: milliseconds or instructions of one inference.
         cost_interval: 95 %, None where there is none.
@@ -120,9 +121,18 @@ def front(points: Iterable[Point]) -> list[Point]:
     return kept
 
 
-def hues(students: Iterable[str]) -> dict[str, int]:
-    """A colour's number for each student, in the order of first appearance."""
-    return {student: at % HUES for at, student in enumerate(dict.fromkeys(students))}
+def hues(models: Iterable[tuple[str, str, str]]) -> dict[str, int]:
+    """A colour's number for each model by its name; models are (name, student, precision).
+
+    A student has one colour, and its precisions have shapes. Where two models would look alike, as the two sides of a
+    comparison do, each of them has a colour of its own.
+    """
+    known = list(dict.fromkeys(models))
+    looks = Counter((student, precision) for _, student, precision in known)
+    alike = {name for name, student, precision in known if looks[student, precision] > 1}
+    keys = {name: name if name in alike else student for name, student, _ in known}
+    numbers = {key: at % HUES for at, key in enumerate(dict.fromkeys(keys.values()))}
+    return {name: numbers[key] for name, key in keys.items()}
 
 
 def mark(x: float, y: float, precision: str, hue: int, title: str) -> Markup:
@@ -151,7 +161,7 @@ def front_figure(name: str, device: str, costs: Costs, colours: dict[str, int]) 
         name: unique on the page.
         device: for the title.
         costs: at least one model.
-        colours: of `hues`.
+        colours: of each model by its name, as `hues` gives them.
     """
     scored = [point for point in costs.models if point.score is not None]
     chosen = {point.name for point in front(costs.models)}
@@ -188,7 +198,7 @@ def _drawn(
     y = Scale(low=max(0.0, y.low), high=min(1.0 + 0.04 * (y.high - y.low), y.high))
     parts = [frame(x, y, costs.tick, lambda at: f"{100 * at:.{_decimals(y)}f} %", costs.title)]
     for point in scored:
-        parts += _bars(point, x, y, colours[point.student])
+        parts += _bars(point, x, y, colours[point.name])
     steps = front(scored)
     for here, after in pairwise(steps):
         parts += [
@@ -201,7 +211,7 @@ def _drawn(
     numbers = [Label(x=at, y=up, text=key) for at, up, _, key in called]
     wide, narrow = place(names, chart.height_px, WIDE), place(numbers, chart.height_px, NARROW)
     for at, point in enumerate(scored):
-        parts.append(mark(*places[at], point.precision, colours[point.student], _title(point, costs)))
+        parts.append(mark(*places[at], point.precision, colours[point.name], _title(point, costs)))
         parts += [label_mark(names[at], wide[at], "wide"), label_mark(names[at], narrow[at], "narrow")]
     return drawing(chart, *parts)
 
@@ -224,7 +234,7 @@ def _row(point: Point, costs: Costs, key: str, colours: dict[str, int], chosen: 
     scored = point.score is not None
     return (
         key,
-        join([swatch(point.precision, colours[point.student]), " ", point.name]),
+        join([swatch(point.precision, colours[point.name]), " ", point.name]),
         costs.words(point.cost),
         f"{costs.words(interval[0])} – {costs.words(interval[1])}" if interval else spread,
         f"{_percent(_score(point))}{star}" if scored else "–",

@@ -83,7 +83,7 @@ def _section(section: _Section) -> Markup:
 
 
 def _sections(evidence: Evidence) -> Sequence[_Section]:
-    colours = hues(_students(evidence))
+    colours = _colours(evidence)
     made = [
         _Section(name=f"verdict-{at}", title=f"Verdict: {gate.verdict}", body=gate_section(f"verdict-{at}", gate))
         for at, gate in enumerate(evidence.gates)
@@ -187,9 +187,11 @@ def _made_from(evidence: Evidence) -> Markup:
     ])  # fmt: skip
 
 
-def _students(evidence: Evidence) -> list[str]:
-    found = [one.model.student for session in evidence.sessions for one in session.measurements]
-    return found + [one.student for session in evidence.counted for one in session.models]
+def _colours(evidence: Evidence) -> dict[str, int]:
+    measured = [one.model for session in evidence.sessions for one in session.measurements]
+    counted = [one for session in evidence.counted for one in session.models]
+    known = [(one.name, one.student, one.precision) for one in measured]
+    return hues(known + [(one.name, one.student, one.precision) for one in counted])
 
 
 def _plain(name: str) -> str:

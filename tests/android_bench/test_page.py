@@ -244,8 +244,16 @@ def test_scales_hold_their_values_and_have_ticks(make, values) -> None:
 
 
 def test_students_have_colours_in_the_order_of_their_appearance() -> None:
-    assert {"b": 0, "a": 1} == hues(["b", "a", "b"])
-    assert hues([str(at) for at in range(9)])["8"] == 0
+    models = [("b-int8", "b", "int8"), ("a-int8", "a", "int8"), ("b-float32", "b", "float32")]
+
+    assert {"b-int8": 0, "a-int8": 1, "b-float32": 0} == hues([*models, models[0]])
+    assert 0 == hues([(str(at), str(at), "int8") for at in range(9)])["8"]
+
+
+def test_the_two_sides_of_a_comparison_do_not_look_alike() -> None:
+    sides = [("a-int8 (baseline)", "a", "int8"), ("a-int8 (candidate)", "a", "int8"), ("a-float32", "a", "float32")]
+
+    assert 3 == len(set(hues(sides).values()))
 
 
 def test_attributes_are_escaped_and_left_out_where_there_is_none() -> None:
