@@ -176,7 +176,7 @@ def _ratios(latency: LatencyEvidence) -> list[tuple[int, float]]:
 
 def _remarks(judgement: Judgement) -> Markup:
     lines: Sequence[str] = [
-        *(metric.note for metric in judgement.metrics if metric.note and not metric.exact),
+        *(metric.note for metric in judgement.metrics if not metric.exact and _is_new(metric.note, judgement)),
         *judgement.notes,
         *_looks(judgement.latency),
         _self_test(judgement),
@@ -185,6 +185,10 @@ def _remarks(judgement: Judgement) -> Markup:
     if judgement.candidate.synthetic or judgement.baseline.synthetic:
         lines = [*lines, "SYNTHETIC data: this accuracy says nothing about recorded audio"]
     return tag("ul", [tag("li", text, class_="loudly" if text.isupper() else None) for text in lines], class_="remarks")
+
+
+def _is_new(note: str, judgement: Judgement) -> bool:
+    return bool(note) and not any(note in reason for reason in judgement.reasons)
 
 
 def _looks(latency: LatencyEvidence | None) -> list[str]:

@@ -92,7 +92,8 @@ def _sections(evidence: Evidence) -> Sequence[_Section]:
         made.append(_Section(name="trend", title="Trend", body=trend_section(evidence.history)))
     for at, session in enumerate(evidence.sessions):
         name = f"session-{at}-{_plain(session.device)}"
-        made.append(_Section(name=name, title=session.name, body=_session(name, session, colours)))
+        title = _title(session, evidence.sessions)
+        made.append(_Section(name=name, title=title, body=_session(name, session, colours)))
     for at, counted in enumerate(evidence.counted):
         name = f"counts-{at}-{_plain(counted.device)}"
         made.append(_Section(name=name, title=f"{counted.device}: instructions", body=_counts(name, counted, colours)))
@@ -192,6 +193,13 @@ def _colours(evidence: Evidence) -> dict[str, int]:
     counted = [one for session in evidence.counted for one in session.models]
     known = [(one.name, one.student, one.precision) for one in measured]
     return hues(known + [(one.name, one.student, one.precision) for one in counted])
+
+
+def _title(session: Session, sessions: Sequence[Session]) -> str:
+    """Its name, with its models where another session has the same one."""
+    if [each.name for each in sessions].count(session.name) < 2:
+        return session.name
+    return f"{session.name}: {', '.join(one.model.name for one in session.measurements)}"
 
 
 def _plain(name: str) -> str:

@@ -34,6 +34,13 @@ def test_every_element_is_closed_in_its_place(text) -> None:
     assert "html" == ElementTree.fromstring(plain).tag
 
 
+def test_sessions_of_one_name_are_told_apart_by_their_models() -> None:
+    pair = (session((("a", "int8", 9.0, 200),), blocks=6), session((("b", "int8", 9.0, 200),), blocks=6))
+
+    assert "host · python: a-int8</h2>" in shown(sessions=pair)
+    assert "host · python</h2>" in shown(sessions=pair[:1])
+
+
 def test_names_are_never_taken_for_markup(text) -> None:
     assert "<b>bold</b>" not in text
     assert "&lt;b&gt;bold&lt;/b&gt;-int8" in text
