@@ -9,8 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from android_bench.page.axes import Chart, Scale, drawing, frame, line, linear_scale, log_scale, share
-from android_bench.page.front import mark, short_duration, swatch
+from android_bench.page.front import mark, swatch
 from android_bench.page.markup import Markup, join, table, tag
+from android_bench.page.points import short_duration
 from android_bench.records import Block, Measurement, Session, Statistic
 from android_bench.report import duration
 from android_bench.stats import median, median_interval

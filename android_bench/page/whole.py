@@ -9,9 +9,10 @@ from importlib.resources import files
 
 from android_bench.counts_file import CountedSession
 from android_bench.evidence import Evidence
-from android_bench.page.front import costs_of_counts, costs_of_session, front_figure, hues
+from android_bench.page.front import front_figure, hues
 from android_bench.page.layers import layers_section
 from android_bench.page.markup import Markup, join, table, tag
+from android_bench.page.points import Costs, by_metric, costs_of_counts, costs_of_session
 from android_bench.page.samples import drift_figure, samples_figure
 from android_bench.page.trend import trend_section
 from android_bench.page.verdicts import gate_section
@@ -112,7 +113,7 @@ def _session(name: str, session: Session, colours: dict[str, int]) -> Markup:
                 class_="loud")
         )  # fmt: skip
     elif measured:
-        parts.append(front_figure(f"{name}-front", session.device, costs, colours))
+        parts += _fronts(name, session.device, costs, colours)
         parts.append(samples_figure(f"{name}-samples", session, colours))
         parts.append(drift_figure(f"{name}-drift", session, colours))
     else:
@@ -129,7 +130,7 @@ def _counts(name: str, session: CountedSession, colours: dict[str, int]) -> Mark
         tag("p", session.started_utc, class_="soft"),
     ]  # fmt: skip
     if costs.models:
-        parts.append(front_figure(f"{name}-front", session.device, costs, colours))
+        parts += _fronts(name, session.device, costs, colours)
         by = next(one.counted_by for one in session.models if one.counted_by)
         rows = [(key, tag("code", str(value))) for key, value in by.items()]
         parts.append(
@@ -141,6 +142,11 @@ def _counts(name: str, session: CountedSession, colours: dict[str, int]) -> Mark
     ) else []  # fmt: skip
     stopped = ["INTERRUPTED: what is missing was not measured"] if session.interrupted else []
     return join([*parts, _remarks([*starred, *stopped, *session.concerns, *failed])])
+
+
+def _fronts(name: str, device: str, costs: Costs, colours: dict[str, int]) -> list[Markup]:
+    """A chart for each way of scoring."""
+    return [front_figure(f"{name}-front-{at}", device, part, colours) for at, part in enumerate(by_metric(costs))]
 
 
 def _remarks(lines: Sequence[str]) -> Markup:

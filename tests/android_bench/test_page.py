@@ -8,10 +8,12 @@ import pytest
 
 from android_bench.evidence import Evidence
 from android_bench.page.axes import NARROW, Label, linear_scale, log_scale, place
-from android_bench.page.front import costs_of_counts, costs_of_session, front, hues
+from android_bench.page.front import hues
 from android_bench.page.markup import tag
+from android_bench.page.points import costs_of_counts, costs_of_session, front
 from android_bench.page.samples import drift, spreads
 from android_bench.page.whole import Imprint, page
+from android_bench.records import SeveralPredictions
 from tests.android_bench.report_toys import context, counted, everything, export, history_rows, model, session
 from tests.android_bench.verdict_toys import example_gate, example_judgement
 
@@ -130,6 +132,31 @@ def test_a_model_that_was_not_scored_stands_in_the_table_only() -> None:
     assert "Accuracy against latency, host" not in shown_text
     assert "tcresnet8-int8" in shown_text
     assert front(costs_of_session(dataclasses.replace(made, measurements=(bare,))).models) == []
+
+
+def test_accuracy_and_mean_average_precision_are_in_charts_of_their_own() -> None:
+    made = session((("a", "int8", 9.0, 200), ("b", "int8", 8.0, 210)), blocks=6)
+    several = SeveralPredictions(
+        ids=("x", "y", "z"), labels=("p", "q"), outputs=((1.0, 0.0), (0.0, 1.0), None), expected=((0,), (1,), (0, 1))
+    )
+    tagged = dataclasses.replace(made.measurements[1], predictions=several)
+    shown_text = shown(sessions=(dataclasses.replace(made, measurements=(made.measurements[0], tagged)),))
+
+    assert "<h3>Accuracy against latency</h3>" in shown_text
+    assert "<h3>mAP against latency</h3>" in shown_text
+    assert "different clips" not in shown_text
+
+
+def test_scores_on_different_clips_are_said_to_be() -> None:
+    made = session((("a", "int8", 9.0, 200), ("b", "int8", 8.0, 210)), blocks=6)
+    answers = made.measurements[1].predictions
+    other = dataclasses.replace(answers, ids=tuple(f"other {name}" for name in answers.ids))
+    changed = dataclasses.replace(made.measurements[1], predictions=other)
+
+    assert "scored on different clips" in shown(
+        sessions=(dataclasses.replace(made, measurements=(made.measurements[0], changed)),)
+    )
+    assert "scored on different clips" not in shown(sessions=(made,))
 
 
 def test_a_session_without_a_block_says_so() -> None:
