@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from android_bench.adb.phone import Phone
-from android_bench.compare import arm_name, decided, side_of, wants_confirmation
+from android_bench.compare import arm_name, side_of
 from android_bench.counted import counted_device, judge_counts
 from android_bench.device import Device
+from android_bench.latency_verdict import decided, wants_confirmation
 from android_bench.measure import Setting, Watcher, measure
 from android_bench.records import Measurement, RunPlan, Session
 from android_bench.verdict import GateSettings, Judgement

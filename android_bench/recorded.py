@@ -16,17 +16,10 @@ from typing import Any, Literal
 from android_bench import judge, stats
 from android_bench.between_sessions import DRIFT, anchor, anchored_look, unanchored_look
 from android_bench.comparable import device_entry, differences, facts_of
-from android_bench.compare import (
-    Side,
-    exact_rows,
-    judgement,
-    latency_note,
-    latency_row,
-    not_comparable,
-    session_entry,
-)
+from android_bench.compare import Side, exact_rows, judgement, not_comparable
 from android_bench.counted import counted_device, judge_counts
 from android_bench.errors import RecordError
+from android_bench.latency_verdict import latency_note, latency_row, session_entry
 from android_bench.metrics import accuracy_row, exact_facts
 from android_bench.records import Measurement, Session
 from android_bench.session_file import FORMAT as SESSION_FORMAT

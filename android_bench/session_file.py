@@ -72,7 +72,9 @@ def samples_sha256(session: Session) -> str:
         digest.update(f"{model.name} {model.sha256} {model.size_bytes}\n".encode())
         for block in measurement.blocks:
             digest.update(f"{block.index} {block.order} {len(block.samples_ns)}\n".encode())
-            digest.update(np.asarray(block.samples_ns, "<i8").tobytes())
+            values = np.asarray(block.samples_ns)
+            whole = values.dtype.kind == "i"  # anything else was not written by us, and must not be rounded to it
+            digest.update(values.astype("<i8").tobytes() if whole else repr(block.samples_ns).encode())
         if predictions:
             digest.update(json.dumps(asdict(predictions), sort_keys=True).encode())
     return digest.hexdigest()
@@ -113,7 +115,9 @@ def read_session(path: Path) -> Session:
     _check_format(record, path)
     try:
         session = _session(record)
-    except (KeyError, TypeError, AttributeError) as cause:
+    except RecordError as cause:
+        raise RecordError(f"{path} is damaged: {cause}") from cause
+    except (KeyError, TypeError, AttributeError, ValueError) as cause:
         raise RecordError(f"{path} is damaged ({cause!r})") from cause
     # Sessions of the first version have no hash.
     if record.get("samples_sha256", samples_sha256(session)) != samples_sha256(session):

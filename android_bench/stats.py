@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from scipy import optimize, stats
 
+from android_bench import pairs
 from android_bench.errors import RecordError
 
 CONFIDENCE = 0.95
@@ -123,15 +123,13 @@ def latency_ratio(candidate: Sequence[float], baseline: Sequence[float]) -> Rati
     if (above <= 0).any() or (below <= 0).any():
         raise RecordError("a latency is not positive; expected positive block medians")
     logs = np.log(above / below)
-    pairs = len(logs)
-    rows, columns = np.triu_indices(pairs)
-    walsh = np.sort((logs[rows] + logs[columns]) / 2)
-    interval = None
-    if pairs >= MIN_PAIRS:
-        skipped = _signed_rank_quantile(pairs)
-        interval = (float(math.exp(walsh[skipped])), float(math.exp(walsh[len(walsh) - 1 - skipped])))
+    walsh = pairs.walsh_averages(logs)
+    ends = pairs.interval(walsh, len(logs), CONFIDENCE)
     return Ratio(
-        estimate=float(math.exp(np.median(walsh))), interval=interval, pairs=pairs, detectable=_detectable(logs)
+        estimate=float(math.exp(pairs.estimate(walsh))),
+        interval=(float(math.exp(ends[0])), float(math.exp(ends[1]))) if ends else None,
+        pairs=len(logs),
+        detectable=_detectable(logs),
     )
 
 
@@ -203,28 +201,14 @@ def tango(gained: int, lost: int, clips: int) -> Interval:
     return float(low), float(high)
 
 
-@cache
-def _signed_rank_quantile(pairs: int) -> int:
-    """How many Walsh averages to skip at each end: the largest k with 2 P(W+ <= k) <= 5 %.
-
-    W+ is the sum of the ranks with a positive sign; all 2**pairs sign patterns are equally likely.
-    """
-    counts = np.zeros(pairs * (pairs + 1) // 2 + 1)
-    counts[0] = 1.0
-    for rank in range(1, pairs + 1):
-        counts[rank:] = counts[rank:] + counts[:-rank]
-    tails = np.cumsum(counts) / 2.0**pairs
-    return int(np.searchsorted(tails, (1 - CONFIDENCE) / 2, side="right")) - 1
-
-
 def _detectable(logs: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
     """The relative change that as many pairs as noisy as these would see nine times in ten; None when unclear."""
-    pairs = len(logs)
-    if pairs < MIN_PAIRS:
+    count = len(logs)
+    if count < MIN_PAIRS:
         return None
-    quantiles = stats.t.ppf((1 + CONFIDENCE) / 2, pairs - 1) + stats.t.ppf(POWER, pairs - 1)
+    quantiles = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) + stats.t.ppf(POWER, count - 1)
     # 3/π: the efficiency of the signed-rank test against the t-test on normal noise.
-    error = float(np.std(logs, ddof=1)) / math.sqrt(pairs * 3 / math.pi)
+    error = float(np.std(logs, ddof=1)) / math.sqrt(count * 3 / math.pi)
     if error == 0:
         return None  # a clock too coarse to show any noise says nothing about what it would miss
     return float(math.expm1(quantiles * error))

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from android_bench.comparable import device_entry, differences, facts_of
-from android_bench.compare import apply_holm, decided, judge_session, looks_of, wants_confirmation
+from android_bench.compare import apply_holm, judge_session
+from android_bench.latency_verdict import decided, looks_of, wants_confirmation
 from android_bench.records import RunPlan
 from android_bench.verdict import Gate, GateSettings
 from tests.android_bench.pair_toys import measurement, pair_session, session, side, times

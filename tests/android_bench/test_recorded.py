@@ -112,11 +112,20 @@ def edit_samples(document):
     document["measurements"][0]["blocks"][0]["samples_ns"][0] += 1
 
 
+def edit_by_half(document):
+    document["measurements"][0]["blocks"][0]["samples_ns"][0] += 0.5
+
+
+def swap_blocks(document):
+    blocks = document["measurements"][0]["blocks"]
+    blocks[0]["index"], blocks[1]["index"] = blocks[1]["index"], blocks[0]["index"]
+
+
 def edit_answers(document):
     document["measurements"][0]["predictions"]["predicted"][0] = 1
 
 
-@pytest.mark.parametrize("edit", [edit_samples, edit_answers])
+@pytest.mark.parametrize("edit", [edit_samples, edit_by_half, swap_blocks, edit_answers])
 def test_an_edited_session_is_refused(files, tmp_path, capsys, edit) -> None:
     for path in files:
         written(path, 1.0)
@@ -126,6 +135,18 @@ def test_an_edited_session_is_refused(files, tmp_path, capsys, edit) -> None:
     code = main(["compare", *map(str, files), "--output", str(tmp_path / "out")])
     assert 2 == code
     assert "was edited after it was measured (samples_sha256 does not fit)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("sample", ["NaN", "Infinity", "0", "-5", '"x"', "null", "[]"])
+def test_a_sample_that_is_no_time_is_refused_and_never_judged(files, tmp_path, capsys, sample) -> None:
+    for path in files:
+        written(path, 1.0)
+    document = json.loads(files[1].read_text("utf-8"))
+    document["measurements"][0]["blocks"][0]["samples_ns"][0] = "HERE"
+    files[1].write_text(json.dumps(document).replace('"HERE"', sample), "utf-8")
+    assert 2 == main(["compare", *map(str, files), "--output", str(tmp_path / "out")])
+    assert f"{files[1]} " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -1,0 +1,207 @@
+"""Latency: sessions of two models in pairs, their looks, and the row and evidence that follow.
+
+After `android_bench.judge`, which decides on numbers; `android_bench.compare` joins the other metrics to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from android_bench import judge, pairs, stats
+from android_bench.records import Block, Measurement, Session, Statistic
+from android_bench.session_file import samples_sha256
+from android_bench.verdict import (
+    PERCENTS,
+    Arm,
+    BlockEntry,
+    GateSettings,
+    LatencyEvidence,
+    Look,
+    MetricVerdict,
+    SessionEntry,
+    Verdict,
+)
+
+_US_PER_NS = 1e-3
+
+
+def session_logs(session: Session) -> tuple[judge.Floats, list[int]]:
+    """Log ratios of the whole pairs of a session of two models, baseline first, and their indices."""
+    old, new = (
+        {block.index: block.value_ns(session.plan.statistic) for block in measurement.blocks}
+        for measurement in session.measurements
+    )
+    shared = sorted(old.keys() & new.keys())
+    if not shared:
+        return np.empty(0), []
+    return judge.log_ratios([new[index] for index in shared], [old[index] for index in shared]), shared
+
+
+def decided(found: Sequence[Measurement], statistic: Statistic, settings: GateSettings, comparisons: int) -> bool:
+    """Whether the first look at a growing session is enough; with several comparisons Holm must be sure of it too."""
+    if any(each.failure for each in found):
+        return True
+    old, new = ({block.index: block.value_ns(statistic) for block in each.blocks} for each in found)
+    shared = sorted(old.keys() & new.keys())
+    if not shared:
+        return False
+    logs = judge.log_ratios([new[index] for index in shared], [old[index] for index in shared])
+    look = judge.look_at(logs, judge.FIRST_CONFIDENCE, settings.max_slowdown)
+    verdict = judge.verdict_of(look, settings.max_slowdown)
+    if verdict != "REGRESSION":
+        return verdict != "INCONCLUSIVE"
+    p = judge.p_of_looks([look])
+    return p is not None and p <= (1 - stats.CONFIDENCE) / 2 / comparisons
+
+
+def looks_of(session: Session, settings: GateSettings) -> tuple[Look, ...]:
+    """The looks that a session was given: one after its first rounds, one at its end if it went on."""
+    logs, indices = session_logs(session)
+    first = logs[[index < settings.pairs for index in indices]] if len(logs) else logs
+    looks = []
+    if len(first):
+        looks.append(judge.look_at(first, judge.FIRST_CONFIDENCE, settings.max_slowdown))
+    if session.plan.blocks > settings.pairs and len(logs):
+        looks.append(judge.look_at(logs, judge.SECOND_CONFIDENCE, settings.max_slowdown))
+    return tuple(looks)
+
+
+def wants_confirmation(session: Session, settings: GateSettings) -> bool:
+    """Whether a session on its own is a regression, which is then measured again."""
+    row = judge_latency(session, settings, None)
+    return row is not None and row[0].verdict == "REGRESSION"
+
+
+def judge_latency(
+    session: Session, settings: GateSettings, fresh: Session | None
+) -> tuple[MetricVerdict, LatencyEvidence] | None:
+    """The row and its evidence (without the sessions' blocks); None without a single whole pair."""
+    looks = looks_of(session, settings)
+    if not looks:
+        return None
+    look, logs = looks[-1], session_logs(session)[0]
+    old, new = (
+        stats.median([block.value_ns(session.plan.statistic) for block in each.blocks]) for each in session.measurements
+    )
+    confirmation = None
+    if fresh:
+        again = session_logs(fresh)[0]
+        confirmation = judge.look_at(again, stats.CONFIDENCE, settings.max_slowdown) if len(again) else None
+    slower_us = old * (look.ratio - 1) * _US_PER_NS
+    verdict = judge.verdict_of(look, settings.max_slowdown)
+    too_many = session.many_rejected or (fresh is not None and fresh.many_rejected)
+    note = latency_note(look, settings.max_slowdown, verdict)
+    if too_many:
+        verdict, note = "INCONCLUSIVE", f"over a quarter of the rounds were rejected by the device's gates; {note}"
+    elif verdict == "REGRESSION" and slower_us < settings.min_effect_us:
+        floor = f"slower by {slower_us:.2f} µs, below the floor of {settings.min_effect_us:g} µs"
+        verdict, note = "PASS", f"{floor}; {note}"
+    elif verdict == "REGRESSION" and fresh:
+        verdict, note = _confirmed(confirmation, note)
+    row = latency_row(look, old, new, settings, verdict, note)
+    return row, LatencyEvidence(
+        statistic=session.plan.statistic,
+        design="pairs",
+        looks=looks,
+        bootstrap=judge.bootstrap(logs),
+        slower_us=slower_us,
+        pairs_for_two_percent=judge.pairs_for(judge.TWO_PERCENT, look),
+        sessions=(),
+        confirmation=confirmation,
+    )
+
+
+def latency_row(
+    look: Look, baseline_ns: float, candidate_ns: float, settings: GateSettings, verdict: Verdict, note: str
+) -> MetricVerdict:
+    """The row of a look at latency; the values are those of each model alone, the change is that of the pairs."""
+    return MetricVerdict(
+        name="latency",
+        unit="ns",
+        relative=True,
+        worse=1,
+        baseline=baseline_ns,
+        candidate=candidate_ns,
+        change=look.ratio - 1,
+        interval=(look.interval[0] - 1, look.interval[1] - 1) if look.interval else None,
+        allowance=settings.max_slowdown,
+        detectable=judge.detectable(look, settings.max_slowdown),
+        exact=False,
+        verdict=verdict,
+        note=note,
+    )
+
+
+def latency_note(look: Look, max_slowdown: float, verdict: Verdict, *, what: str = "pairs") -> str:
+    """What a look says, in one sentence."""
+    seen = f"{look.ratio:.3f} × the time"
+    if look.interval is None:
+        least = pairs.least_pairs(look.confidence)
+        return f"{seen} in {look.pairs} {what}; an interval of {100 * look.confidence:g} % needs {least}"
+    low, high = look.interval
+    told = f"{seen} ({100 * look.confidence:g} % interval {low:.3f} – {high:.3f}, {look.pairs} {what})"
+    if low >= high:
+        return f"{told}: the clock is too coarse to show any noise, so nothing can be told"
+    allowed = f"{1 + max_slowdown:g} ×"
+    detectable = judge.detectable(look, max_slowdown)
+    sees = f"a slowdown of {100 * detectable:.1f} % would be caught nine times in ten" if detectable else ""
+    how = {
+        "REGRESSION": f"slower than the allowed {allowed}",
+        "IMPROVED": f"faster than {1 - max_slowdown:g} ×",
+        "PASS": f"not slower than the allowed {allowed}; {sees}",
+    }.get(verdict, f"the allowed {allowed} lies inside; {sees}")
+    return f"{told}: {how}"
+
+
+def session_entry(session: Session, path: str, arms: Mapping[str, Arm]) -> SessionEntry:
+    """A session as a verdict keeps it: each block's value and how its samples were spread.
+
+    Args:
+        session: which one.
+        path: of its file.
+        arms: what its models are in the comparison, by name; other models are left out.
+    """
+    blocks = [
+        _block_entry(arms[measurement.model.name], block, session.plan.statistic)
+        for measurement in session.measurements
+        if measurement.model.name in arms
+        for block in measurement.blocks
+    ]
+    return SessionEntry(
+        path=path,
+        samples_sha256=samples_sha256(session),
+        blocks=tuple(sorted(blocks, key=lambda block: block.order)),
+        rejected=session.rejected,
+        started_utc=session.started_utc,
+        finished_utc=session.finished_utc,
+    )
+
+
+def pair_entry(session: Session, path: str) -> SessionEntry:
+    """A session of two models, the baseline first."""
+    old, new = session.measurements
+    return session_entry(session, path, {old.model.name: "baseline", new.model.name: "candidate"})
+
+
+def _block_entry(arm: Arm, block: Block, statistic: Statistic) -> BlockEntry:
+    return BlockEntry(
+        arm=arm,
+        pair=block.index,
+        order=block.order,
+        started_utc=block.started_utc,
+        value_ns=block.value_ns(statistic),
+        samples=len(block.samples_ns),
+        percentiles_ns=tuple(float(value) for value in np.percentile(block.samples_ns, PERCENTS)),
+    )
+
+
+def _confirmed(again: Look | None, note: str) -> tuple[Verdict, str]:
+    if again is None or again.interval is None:
+        return "INCONCLUSIVE", f"{note}; it could not be confirmed in a fresh session"
+    low, high = again.interval
+    seen = f"{again.ratio:.3f} × ({low:.3f} – {high:.3f}, {again.pairs} pairs)"
+    if judge.confirms(again):
+        return "REGRESSION", f"{note}; confirmed in a fresh session: {seen}"
+    return "INCONCLUSIVE", f"{note}; but not confirmed in a fresh session: {seen}"
