@@ -18,7 +18,7 @@ from typing import Literal
 
 from android_bench.device import Device, utc_now
 from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
-from android_bench.gates import Answer
+from android_bench.gates import Answer, Limits
 from android_bench.records import (
     Block,
     DeviceState,
@@ -135,6 +135,7 @@ class _Work:
         self._facts = RunnerFacts()
         self._order = 1 + max((block.order for block in setting.done), default=-1)
         self._rejected: list[Rejection] = []
+        self._probe_ns: int | None = None
         self._context = device.context()
         self._state = device.state()
 
@@ -166,7 +167,12 @@ class _Work:
         runner.pop("event", None)
         many = 4 * len(self._rejected) > self._plan.blocks
         rejected = f"{len(self._rejected)} of {self._plan.blocks} rounds were rejected: the device was not fit for them"
-        concerns = (*self._device.concerns(before), *self._setting.concerns, *((rejected,) if many else ()))
+        concerns = (
+            *self._device.concerns(before),
+            *self._setting.concerns,
+            *((rejected,) if many else ()),
+            *_slow_rounds(self._found),
+        )
         return Session(
             device=self._device_name,
             context=self._context,
@@ -208,7 +214,7 @@ class _Work:
                 if found.failure is None:
                     self._fail(model, Failure(kind="device", message=str(error)))
             return False
-        self._state = answer.state
+        self._state, self._probe_ns = answer.state, answer.probe_ns
         if answer.reasons:
             rejection = Rejection(
                 index=index, reasons=answer.reasons, waited_s=round(answer.waited_s, 1), at_utc=self._watcher.now()
@@ -236,6 +242,7 @@ class _Work:
             order=self._order,
             started_utc=self._watcher.now(),
             load_1min=self._state.load_1min,
+            probe_ns=self._probe_ns,
         )
         self._order += 1
         block, self._facts = run_block(self._device, self._bundles[model], self._plan, place)
@@ -286,6 +293,20 @@ def _notes(facts: RunnerFacts) -> tuple[str, ...]:
     if facts.hello["delegate"] == "xnnpack" and facts.init["delegated_nodes"] == 0:
         return ("XNNPACK took no part of this model: it runs on the slower built-in kernels",)
     return ()
+
+
+def _slow_rounds(found: Sequence[Measurement]) -> tuple[str, ...]:
+    """Rounds that were measured before the device was at its best, as the probes of later rounds have shown."""
+    probes = {block.index: block.probe_ns for item in found for block in item.blocks if block.probe_ns is not None}
+    if not probes:
+        return ()
+    best = min(probes.values())
+    slow = [str(index + 1) for index in sorted(probes) if probes[index] > Limits().slowdown * best]
+    if not slow:
+        return ()
+    return (
+        f"round {', '.join(slow)}: a fixed piece of work was faster later in the session; it was throttled or busy",
+    )
 
 
 def tool_version() -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 PROTOCOL = 1
 
-# Every runner has these; the native runner has `count` and `profile` besides.
+# Every runner has these; the native runner has `count`, `profile` and `probe` besides.
 STAGES = ("golden", "latency", "memory", "eval")
 
 # Fields that each line must have, by event; see native/README.md for their units.
@@ -35,6 +35,7 @@ FIELDS_OF_EVENT = {
     "eval": ("first", "outputs"),
     "counted": ("runs",),
     "profile": ("runs", "ops"),
+    "probe": ("steps", "ns"),
     "error": ("stage", "message"),
     "done": ("wall_ns",),
 }
