@@ -11,6 +11,7 @@ from android_bench.page.axes import (
     WIDE,
     Chart,
     Label,
+    Line,
     Scale,
     drawing,
     frame,
@@ -120,16 +121,18 @@ def _drawn(
     parts = [frame(x, y, costs.tick, lambda at: f"{100 * at:.{_decimals(y)}f} %", costs.title)]
     for point in scored:
         parts += _bars(point, x, y, colours[point.name])
+    steps: list[Line] = []
     for here, after in pairwise(front(scored)):
-        parts += [
-            line(x(here.cost), y(here.height), x(after.cost), y(here.height), "front"),
-            line(x(after.cost), y(here.height), x(after.cost), y(after.height), "front"),
+        steps += [
+            (x(here.cost), y(here.height), x(after.cost), y(here.height)),
+            (x(after.cost), y(here.height), x(after.cost), y(after.height)),
         ]
+    parts += [line(*step, "front") for step in steps]
     places = [(x(one.cost), y(one.height)) for one in scored]
     called = [(*where, one.name, keys[one.name]) for where, one in zip(places, scored, strict=True)]
     names = [Label(x=at, y=up, text=name, short=key) for at, up, name, key in called]
     numbers = [Label(x=at, y=up, text=key) for at, up, _, key in called]
-    wide, narrow = place(names, chart.height_px, WIDE), place(numbers, chart.height_px, NARROW)
+    wide, narrow = place(names, chart.height_px, WIDE, steps), place(numbers, chart.height_px, NARROW, steps)
     for at, point in enumerate(scored):
         parts.append(mark(*places[at], point.precision, colours[point.name], _title(point, costs)))
         parts += [label_mark(names[at], wide[at], "wide"), label_mark(names[at], narrow[at], "narrow")]

@@ -264,6 +264,17 @@ def test_labels_meet_neither_each_other_nor_a_mark_at_any_width() -> None:
         assert all(0 <= x <= width for x, _, _ in boxes)
 
 
+def test_a_label_keeps_off_a_line_and_off_the_edge() -> None:
+    label = Label(x=0.5, y=0.5, text="name")
+
+    (free,) = place([label], 300, NARROW)
+    (beside,) = place([label], 300, NARROW, [(0.5, 0.5, 1.0, 0.5)])
+    (nowhere,) = place([dataclasses.replace(label, text="n" * 200)], 300, NARROW)
+
+    assert ("start", "end") == (free.anchor, beside.anchor)
+    assert nowhere is None
+
+
 @pytest.mark.parametrize("values", [[1.0], [0.5, 0.5], [1e-9, 1e9], [3.0, 4.0]])
 @pytest.mark.parametrize("make", [log_scale, linear_scale])
 def test_scales_hold_their_values_and_have_ticks(make, values) -> None:
