@@ -156,7 +156,7 @@ class Placed:
     text: str
 
 
-# (dx, dy, anchor) in pixels, best first: right, left, above, below, then the corners.
+# (dx, dy, anchor) in pixels, best first: right, left, above, below, the corners, and a line farther away.
 _OFFSETS = (
     (9, 4, "start"),
     (-9, 4, "end"),
@@ -166,6 +166,10 @@ _OFFSETS = (
     (8, 17, "start"),
     (-8, -8, "end"),
     (-8, 17, "end"),
+    (8, 31, "start"),
+    (-8, 31, "end"),
+    (8, -22, "start"),
+    (-8, -22, "end"),
 )
 _Box = tuple[float, float, float, float]
 
