@@ -32,6 +32,9 @@ from android_bench.verdict import (
 )
 from converters.bundle import Bundle
 
+# What is tested together by Holm's method.
+_FAMILIES: tuple[tuple[MetricName, ...], ...] = (("latency",), ("accuracy", "mean_average_precision"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
@@ -171,15 +174,18 @@ def exact_rows(baseline: Side, candidate: Side, settings: GateSettings) -> list[
 
 
 def apply_holm(judgements: Sequence[Judgement]) -> tuple[Judgement, ...]:
-    """The judgements of one gate, with those slowdowns taken back that several looks at once may show by chance."""
-    tested = [each for each in judgements if each.latency and not each.failure]
-    values = [_p_value(each) for each in tested]
-    fallen = judge.holm(values) if len(tested) > 1 else [True] * len(tested)
-    stands = {id(each): falls for each, falls in zip(tested, fallen, strict=True)}
-    return tuple(
-        _taken_back(each, len(tested)) if _slower(each) and not stands.get(id(each), True) else each
-        for each in judgements
-    )
+    """The judgements of one gate, without the regressions that so many at once may show by chance.
+
+    Latency is one family of tests, accuracy another; what is exact needs no test.
+    """
+    made = list(judgements)
+    for family in _FAMILIES:
+        tested = [(place, value) for place, each in enumerate(made) if (value := _p_value(each, family)) is not None]
+        fallen = judge.holm([value for _, value in tested]) if len(tested) > 1 else [True] * len(tested)
+        for (place, _), falls in zip(tested, fallen, strict=True):
+            if not falls:
+                made[place] = _taken_back(made[place], family, len(tested))
+    return tuple(made)
 
 
 def _measured(session: Session | None) -> tuple[Measurement, ...]:
@@ -197,23 +203,27 @@ def _accuracy(
         return []
 
 
-def _slower(judged: Judgement) -> bool:
-    return any(row.name == "latency" and row.verdict == "REGRESSION" for row in judged.metrics)
+def _p_value(judged: Judgement, family: Sequence[MetricName]) -> float | None:
+    """One-sided, that what got worse is no more than allowed; None where this family was not tested."""
+    row = next((row for row in judged.metrics if row.name in family and not row.exact), None)
+    if row is None or judged.failure:
+        return None
+    if judged.latency and row.name == "latency":
+        value = judge.p_of_looks(judged.latency.looks)
+        return 1.0 if value is None else value
+    return judge.p_of_interval(row.change, row.interval, -row.allowance)
 
 
-def _p_value(judged: Judgement) -> float:
-    value = judge.p_of_looks(judged.latency.looks) if judged.latency else None
-    return 1.0 if value is None else value
-
-
-def _taken_back(judged: Judgement, comparisons: int) -> Judgement:
-    """The same without its slowdown, which does not stand among so many comparisons."""
+def _taken_back(judged: Judgement, family: Sequence[MetricName], comparisons: int) -> Judgement:
+    """The same without its regressions of a family, which do not stand among so many comparisons."""
     why = f"among {comparisons} comparisons at once this can be chance (Holm)"
     rows = [
         replace(row, verdict="INCONCLUSIVE", note=f"{row.note}; but {why}")
-        if row.name == "latency" and row.verdict == "REGRESSION"
+        if row.name in family and row.verdict == "REGRESSION"
         else row
         for row in judged.metrics
     ]
+    if tuple(rows) == judged.metrics:
+        return judged
     again = judgement(Side(model=judged.baseline), Side(model=judged.candidate), judged.device, rows)
     return replace(judged, metrics=again.metrics, verdict=again.verdict, reasons=again.reasons)

@@ -144,6 +144,17 @@ def p_of_looks(looks: Sequence[Look]) -> float | None:
     return min(1.0, *told) if told else None
 
 
+def p_of_interval(change: float | None, interval: Interval | None, bound: float) -> float:
+    """One-sided, that the true change is `bound` or more, from a 95 % interval around an estimate; 1 when unclear.
+
+    It is normal around the bound, with the interval's own reach towards it for 1.96 standard errors.
+    """
+    if change is None or interval is None or interval[1] <= change:
+        return 1.0
+    z = (bound - change) / (interval[1] - change) * float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    return float(stats.norm.sf(z))
+
+
 def holm(p_values: Sequence[float], level: float = (1 - CONFIDENCE) / 2) -> list[bool]:
     """Which hypotheses fall when all are tested at once at a one-sided `level`.
 

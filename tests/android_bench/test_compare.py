@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from android_bench.comparable import device_entry, differences, facts_of
-from android_bench.compare import apply_holm, judge_session
+from android_bench.compare import apply_holm, judge_session, judgement
 from android_bench.latency_verdict import decided, looks_of, wants_confirmation
 from android_bench.records import RunPlan
-from android_bench.verdict import Gate, GateSettings
+from android_bench.verdict import Gate, GateSettings, MetricVerdict
 from tests.android_bench.pair_toys import measurement, pair_session, session, side, times
 
 SETTINGS = GateSettings()
@@ -128,9 +128,46 @@ def test_among_many_comparisons_a_weak_regression_is_taken_back() -> None:
     assert "among 20 comparisons at once this can be chance (Holm)" in among[0].reasons[0]
 
 
+def test_a_comparison_of_too_few_pairs_lends_no_strength_to_others() -> None:
+    few = judged(pair_session(1.5, 3))
+    found = apply_holm([weak(), *[few] * 19])
+    assert "INCONCLUSIVE" == found[0].verdict
+
+
 def test_a_strong_regression_stands_among_many() -> None:
     among = apply_holm([*[judged(pair_session(1.0))] * 19, judged(pair_session(1.2))])
     assert "REGRESSION" == among[-1].verdict
+
+
+def with_accuracy(low, high):
+    made = judged(pair_session(1.0))
+    row = MetricVerdict(
+        name="accuracy",
+        unit="share",
+        relative=False,
+        worse=-1,
+        baseline=0.9,
+        candidate=0.9 + (low + high) / 2,
+        change=(low + high) / 2,
+        interval=(low, high),
+        allowance=0.005,
+        detectable=0.02,
+        exact=False,
+        verdict="REGRESSION" if high < -0.005 else "INCONCLUSIVE",
+        note="a drop",
+    )
+    return judgement(side(), side("b" * 64), made.device, [made.primary, row], latency=made.latency)
+
+
+def test_drops_of_accuracy_have_to_stand_among_each_other_too() -> None:
+    weak_drop, strong_drop = with_accuracy(-0.04, -0.006), with_accuracy(-0.2, -0.1)
+    assert ("REGRESSION",) * 2 == (weak_drop.verdict, strong_drop.verdict)
+    others = [with_accuracy(-0.01, 0.01)] * 18
+    assert "REGRESSION" == apply_holm([weak_drop])[0].verdict
+    found = apply_holm([weak_drop, strong_drop, *others])
+    assert ("PASS", "REGRESSION", "PASS") == (found[0].verdict, found[1].verdict, found[2].verdict)
+    assert "INCONCLUSIVE" == found[0].metrics[1].verdict
+    assert "among 20 comparisons at once" in found[0].metrics[1].note
 
 
 def test_with_several_comparisons_the_first_look_must_be_surer() -> None:

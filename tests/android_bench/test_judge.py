@@ -103,6 +103,21 @@ def test_the_bootstrap_is_seeded_and_near_the_interval() -> None:
     assert expected == pytest.approx((low, high), abs=0.004)
 
 
+@pytest.mark.parametrize(
+    ("change", "interval", "falls"),
+    [
+        (-0.03, (-0.05, -0.006), True),
+        (-0.03, (-0.05, -0.004), False),
+        (0.0, (-0.01, 0.01), False),
+        (-0.03, None, False),
+        (None, None, False),
+        (-0.03, (-0.03, -0.03), False),
+    ],
+)
+def test_a_p_value_from_an_interval_agrees_with_it(change, interval, falls) -> None:
+    assert falls is (judge.p_of_interval(change, interval, -0.005) <= 0.025)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_between_bonferroni_and_no_correction(p_values) -> None:
     level, count = 0.025, len(p_values)
