@@ -22,7 +22,8 @@ from converters.bundle import FORMAT as BUNDLE_FORMAT
 from converters.files import sha256_of
 
 # What a folder is looked through for; bundles are folders of their own.
-_IN_A_FOLDER = ("session.json", "instructions.json", "compare.json", "history.jsonl")
+_SESSIONS = ("session.json", "instructions.json")
+_IN_A_FOLDER = (*_SESSIONS, "compare.json", "history.jsonl")
 _BUNDLE = "model.json"
 
 
@@ -83,10 +84,12 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     inside = [path / name for name in (*_IN_A_FOLDER, _BUNDLE) if (path / name).is_file()]
-    below = sorted(each for each in path.glob(f"*/{_BUNDLE}") if not each.parent.name.startswith("."))
+    # A comparison of several pairs has a folder with a session for each of them.
+    names = (_BUNDLE, *(_SESSIONS if path / "compare.json" in inside else ()))
+    below = sorted(each for name in names for each in path.glob(f"*/{name}") if not each.parent.name.startswith("."))
     if not (inside or below):
-        names = ", ".join((*_IN_A_FOLDER, _BUNDLE))
-        raise RecordError(f"{path} holds nothing that a report is made from; expected one of {names}")
+        expected = ", ".join((*_IN_A_FOLDER, _BUNDLE))
+        raise RecordError(f"{path} holds nothing that a report is made from; expected one of {expected}")
     return [*inside, *below]
 
 

@@ -2,7 +2,8 @@
 
     markup   elements with everything escaped
     axes     scales, ticks, and where a label has room
-    front    accuracy against cost: the Pareto front of one device
+    points   what the charts of accuracy against cost show, and which models no other one beats
+    front    these charts, a device each
     samples  every timed inference as a distribution, and the drift of the blocks over the session
     layers   what each operator of an export costs and loses
     trend    verdicts over time, as ratios to a pinned reference

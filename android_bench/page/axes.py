@@ -142,6 +142,10 @@ class Label:
     short: str = ""
 
 
+# A horizontal or vertical line in shares: x1, y1, x2, y2.
+Line = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
     """Where a label goes, in pixels from its mark, and which of its texts."""
@@ -152,7 +156,7 @@ class Placed:
     text: str
 
 
-# (dx, dy, anchor) in pixels, best first: right, left, above, below, then the corners.
+# (dx, dy, anchor) in pixels, best first: right, left, above, below, the corners, and a line farther away.
 _OFFSETS = (
     (9, 4, "start"),
     (-9, 4, "end"),
@@ -162,17 +166,23 @@ _OFFSETS = (
     (8, 17, "start"),
     (-8, -8, "end"),
     (-8, 17, "end"),
+    (8, 31, "start"),
+    (-8, 31, "end"),
+    (8, -22, "start"),
+    (-8, -22, "end"),
 )
 _Box = tuple[float, float, float, float]
 
 
-def place(labels: Sequence[Label], height_px: float, widths: Sequence[int]) -> list[Placed | None]:
-    """For each label a place where it meets no other, no mark and no edge at any of the widths.
+def place(
+    labels: Sequence[Label], height_px: float, widths: Sequence[int], lines: Sequence[Line] = ()
+) -> list[Placed | None]:
+    """For each label a place where it meets no other, no mark, no line and no edge at any of the widths.
 
     A label for which there is none gets None: it is left out of the drawing.
     """
     marks = [[_around(label, width, height_px) for label in labels] for width in widths]
-    taken: list[list[_Box]] = [[] for _ in widths]
+    taken = [[_along(each, width, height_px) for each in lines] for width in widths]
     found: list[Placed | None] = []
     for number, label in enumerate(labels):
         chosen = None
@@ -203,6 +213,13 @@ def label_mark(label: Label, where: Placed | None, class_: str) -> Markup:
 def _around(label: Label, width: int, height_px: float) -> _Box:
     x, y = label.x * width, (1 - label.y) * height_px
     return x - 6, y - 6, x + 6, y + 6
+
+
+def _along(line_: Line, width: int, height_px: float) -> _Box:
+    x1, y1, x2, y2 = line_
+    left, right = sorted((x1 * width, x2 * width))
+    top, bottom = sorted(((1 - y1) * height_px, (1 - y2) * height_px))
+    return left, top - 1, right, bottom + 1
 
 
 def _box(label: Label, where: Placed, width: int, height_px: float) -> _Box:

@@ -42,7 +42,8 @@ def join(children: Iterable[Child]) -> Markup:
 def table(head: Iterable[Child], body: Iterable[Iterable[Child]], caption: str, class_: str = "") -> Markup:
     """A table whose first cell of each row names the row; wide ones scroll inside their own box.
 
-    Of class `words` cells wrap and stand to the left, of class `named` the second cell stands to the left.
+    Of class `words` cells wrap and stand to the left, of class `named` the second cell stands to the left, and folds on
+    a phone where it is `folded` too.
     """
     columns = tag("tr", [tag("th", cell, scope="col") for cell in head])
     rows = [

@@ -9,19 +9,21 @@ from itertools import pairwise
 import numpy as np
 
 from android_bench.page.axes import Chart, Scale, drawing, frame, line, linear_scale, log_scale, share
-from android_bench.page.front import mark, short_duration, swatch
+from android_bench.page.front import mark, swatch
 from android_bench.page.markup import Markup, join, table, tag
+from android_bench.page.points import short_duration
 from android_bench.records import Block, Measurement, Session, Statistic
 from android_bench.report import duration
-from android_bench.stats import median, median_interval, percentile
+from android_bench.stats import median, median_interval
 
 _BINS = 120
 _ROW_PX = 46
 _DRIFT_PX = 220
 _MANY_BLOCKS = 40
 _MS_PER_NS = 1e-6
-# The tails beyond these are told in words: one sample of a second would leave a line of the rest.
+# The tails beyond these are told in words: a few samples that waited for a processor would leave a line of the rest.
 _LOW_PERCENT, _HIGH_PERCENT = 0.5, 99.0
+_FARTHEST = 2.5  # times the median
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class Spread:
 def spreads(session: Session) -> tuple[Scale, list[Spread]]:
     """A scale that all models share, and each one's distribution on it; for models with blocks, at least one."""
     pooled = {one.model.name: _pooled(one) for one in session.measurements if one.blocks}
-    edges = [percentile(list(each), at) for each in pooled.values() for at in (_LOW_PERCENT, _HIGH_PERCENT)]
+    edges = [edge for each in pooled.values() for edge in _edges(each)]
     scale = log_scale(edges, room=0.03)
     bins = np.geomspace(scale.low, scale.high, _BINS + 1)
     found = []
@@ -86,11 +88,10 @@ def samples_figure(name: str, session: Session, colours: dict[str, int]) -> Mark
         colours: of `front.hues`.
     """
     scale, found = spreads(session)
-    students = {one.model.name: one.model.student for one in session.measurements}
     precisions = {one.model.name: one.model.precision for one in session.measurements}
     rows = []
     for at, spread in enumerate(found):
-        hue = colours[students[spread.name]]
+        hue = colours[spread.name]
         last = at == len(found) - 1
         chart = Chart(
             name=f"{name}-{at}",
@@ -172,7 +173,7 @@ def drift_figure(name: str, session: Session, colours: dict[str, int]) -> Markup
         line(0, y(0), 1, y(0), "zero"),
     ]
     for one, steps in models:
-        hue = colours[one.model.student]
+        hue = colours[one.model.name]
         for here, after in pairwise(steps):
             ends = (x(here.order), y(here.change), x(after.order), y(after.change))
             parts.append(line(*ends, f"thread hue{hue}"))
@@ -211,7 +212,7 @@ def drift_figure(name: str, session: Session, colours: dict[str, int]) -> Markup
 def legend(measurements: Sequence[Measurement], colours: dict[str, int]) -> Markup:
     """Which mark is which model."""
     items = [
-        tag("li", swatch(one.model.precision, colours[one.model.student]), " ", one.model.name) for one in measurements
+        tag("li", swatch(one.model.precision, colours[one.model.name]), " ", one.model.name) for one in measurements
     ]
     return tag("ul", items, class_="legend")
 
@@ -222,6 +223,11 @@ def _drift_table(models: Sequence[tuple[Measurement, list[Step]]]) -> Markup:
         for one, steps in models
     ]  # fmt: skip
     return table(("model", "blocks in order, against the model's median"), body, "Drift of the blocks")
+
+
+def _edges(samples: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
+    low, middle, high = (float(each) for each in np.percentile(samples, (_LOW_PERCENT, 50, _HIGH_PERCENT)))
+    return low, min(high, _FARTHEST * middle)
 
 
 def _pooled(measurement: Measurement) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -11,6 +11,8 @@ from android_bench.report import byte_words, duration
 from android_bench.verdict import BlockEntry, Gate, Judgement, LatencyEvidence, MetricVerdict
 
 _PAIRS_PX = 150
+# So many comparisons are shown with everything; of more, the good ones are folded.
+_FEW = 2
 _TITLES = {
     "latency": "latency",
     "instructions": "instructions (emulated)",
@@ -34,7 +36,10 @@ def gate_section(name: str, gate: Gate) -> Markup:
     )
     stopped = tag("p", "INTERRUPTED: what is missing was not measured.", class_="loud") if gate.interrupted else None
     only = tag("p", "Report only: these verdicts fail no job.", class_="loud") if gate.settings.report_only else None
-    boxes = [_box(f"{name}-{at}", each) for at, each in enumerate(gate.judgements)]
+    boxes = [
+        _box(f"{name}-{at}", each, is_open=count <= _FEW or each.verdict not in ("PASS", "IMPROVED"))
+        for at, each in enumerate(gate.judgements)
+    ]
     overview = _overview(gate) if count > 1 else None
     return join([tag("p", asked, class_="soft"), stopped, only, overview, *boxes])
 
@@ -76,7 +81,7 @@ def _overview(gate: Gate) -> Markup:
             _TITLES.get(metric.name, metric.name) if metric else "–",
         ))  # fmt: skip
     head = ("verdict", "candidate", "change", "interval", "allowed", "detectable", "decided by")
-    return table(head, rows, "All comparisons", "named")
+    return table(head, rows, "All comparisons", "named folded")
 
 
 def _word(judgement: Judgement) -> Markup:
@@ -84,7 +89,7 @@ def _word(judgement: Judgement) -> Markup:
     return verdict_word("NOT MEASURED" if lost else judgement.verdict)
 
 
-def _box(name: str, judgement: Judgement) -> Markup:
+def _box(name: str, judgement: Judgement, *, is_open: bool) -> Markup:
     models = f"{judgement.candidate.name} on {judgement.device.title}"
     hashes = join([
         f"against {judgement.baseline.name} ", tag("code", judgement.baseline.sha256[:12]), ", candidate ",
@@ -98,7 +103,6 @@ def _box(name: str, judgement: Judgement) -> Markup:
         parts.append(_pairs(f"{name}-pairs", judgement.latency, judgement))
     parts.append(_remarks(judgement))
     head_line = tag("summary", tag("h3", _word(judgement), tag("span", models)))
-    is_open = judgement.verdict not in ("PASS", "IMPROVED")
     return tag("details", head_line, *parts, class_=f"verdict {judgement.verdict.partition(' ')[0]}", open=is_open)
 
 
@@ -172,7 +176,7 @@ def _ratios(latency: LatencyEvidence) -> list[tuple[int, float]]:
 
 def _remarks(judgement: Judgement) -> Markup:
     lines: Sequence[str] = [
-        *(metric.note for metric in judgement.metrics if metric.note and not metric.exact),
+        *(metric.note for metric in judgement.metrics if not metric.exact and _is_new(metric.note, judgement)),
         *judgement.notes,
         *_looks(judgement.latency),
         _self_test(judgement),
@@ -181,6 +185,10 @@ def _remarks(judgement: Judgement) -> Markup:
     if judgement.candidate.synthetic or judgement.baseline.synthetic:
         lines = [*lines, "SYNTHETIC data: this accuracy says nothing about recorded audio"]
     return tag("ul", [tag("li", text, class_="loudly" if text.isupper() else None) for text in lines], class_="remarks")
+
+
+def _is_new(note: str, judgement: Judgement) -> bool:
+    return bool(note) and not any(note in reason for reason in judgement.reasons)
 
 
 def _looks(latency: LatencyEvidence | None) -> list[str]:

@@ -9,9 +9,10 @@ from importlib.resources import files
 
 from android_bench.counts_file import CountedSession
 from android_bench.evidence import Evidence
-from android_bench.page.front import costs_of_counts, costs_of_session, front_figure, hues
+from android_bench.page.front import front_figure, hues
 from android_bench.page.layers import layers_section
 from android_bench.page.markup import Markup, join, table, tag
+from android_bench.page.points import Costs, by_metric, costs_of_counts, costs_of_session
 from android_bench.page.samples import drift_figure, samples_figure
 from android_bench.page.trend import trend_section
 from android_bench.page.verdicts import gate_section
@@ -83,7 +84,7 @@ def _section(section: _Section) -> Markup:
 
 
 def _sections(evidence: Evidence) -> Sequence[_Section]:
-    colours = hues(_students(evidence))
+    colours = _colours(evidence)
     made = [
         _Section(name=f"verdict-{at}", title=f"Verdict: {gate.verdict}", body=gate_section(f"verdict-{at}", gate))
         for at, gate in enumerate(evidence.gates)
@@ -92,7 +93,8 @@ def _sections(evidence: Evidence) -> Sequence[_Section]:
         made.append(_Section(name="trend", title="Trend", body=trend_section(evidence.history)))
     for at, session in enumerate(evidence.sessions):
         name = f"session-{at}-{_plain(session.device)}"
-        made.append(_Section(name=name, title=session.name, body=_session(name, session, colours)))
+        title = _title(session, evidence.sessions)
+        made.append(_Section(name=name, title=title, body=_session(name, session, colours)))
     for at, counted in enumerate(evidence.counted):
         name = f"counts-{at}-{_plain(counted.device)}"
         made.append(_Section(name=name, title=f"{counted.device}: instructions", body=_counts(name, counted, colours)))
@@ -111,7 +113,7 @@ def _session(name: str, session: Session, colours: dict[str, int]) -> Markup:
                 class_="loud")
         )  # fmt: skip
     elif measured:
-        parts.append(front_figure(f"{name}-front", session.device, costs, colours))
+        parts += _fronts(name, session.device, costs, colours)
         parts.append(samples_figure(f"{name}-samples", session, colours))
         parts.append(drift_figure(f"{name}-drift", session, colours))
     else:
@@ -128,7 +130,7 @@ def _counts(name: str, session: CountedSession, colours: dict[str, int]) -> Mark
         tag("p", session.started_utc, class_="soft"),
     ]  # fmt: skip
     if costs.models:
-        parts.append(front_figure(f"{name}-front", session.device, costs, colours))
+        parts += _fronts(name, session.device, costs, colours)
         by = next(one.counted_by for one in session.models if one.counted_by)
         rows = [(key, tag("code", str(value))) for key, value in by.items()]
         parts.append(
@@ -140,6 +142,11 @@ def _counts(name: str, session: CountedSession, colours: dict[str, int]) -> Mark
     ) else []  # fmt: skip
     stopped = ["INTERRUPTED: what is missing was not measured"] if session.interrupted else []
     return join([*parts, _remarks([*starred, *stopped, *session.concerns, *failed])])
+
+
+def _fronts(name: str, device: str, costs: Costs, colours: dict[str, int]) -> list[Markup]:
+    """A chart for each way of scoring."""
+    return [front_figure(f"{name}-front-{at}", device, part, colours) for at, part in enumerate(by_metric(costs))]
 
 
 def _remarks(lines: Sequence[str]) -> Markup:
@@ -187,9 +194,18 @@ def _made_from(evidence: Evidence) -> Markup:
     ])  # fmt: skip
 
 
-def _students(evidence: Evidence) -> list[str]:
-    found = [one.model.student for session in evidence.sessions for one in session.measurements]
-    return found + [one.student for session in evidence.counted for one in session.models]
+def _colours(evidence: Evidence) -> dict[str, int]:
+    measured = [one.model for session in evidence.sessions for one in session.measurements]
+    counted = [one for session in evidence.counted for one in session.models]
+    known = [(one.name, one.student, one.precision) for one in measured]
+    return hues(known + [(one.name, one.student, one.precision) for one in counted])
+
+
+def _title(session: Session, sessions: Sequence[Session]) -> str:
+    """Its name, with its models where another session has the same one."""
+    if [each.name for each in sessions].count(session.name) < 2:
+        return session.name
+    return f"{session.name}: {', '.join(one.model.name for one in session.measurements)}"
 
 
 def _plain(name: str) -> str:

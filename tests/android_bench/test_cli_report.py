@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from android_bench import cli
+from android_bench.cli_compare import _pairs, compare_arguments
 from android_bench.history import append
 from android_bench.session_file import write_session
 from android_bench.verdict_file import write_gate
@@ -109,6 +111,45 @@ def test_a_baseline_that_is_gone_is_no_answer(here, capsys) -> None:
 
     assert 3 == code
     assert "the baseline toy-int8 of baseline.json is gone: no bundle at exports/toy-int8" in err
+
+
+def pairs_of(*words):
+    return [
+        (pair.baseline.folder.as_posix(), pair.candidate.folder.as_posix())
+        for pair in _pairs(compare_arguments(["--candidate", *words]))
+    ]
+
+
+def test_compare_takes_the_bundles_that_a_baseline_names(here, capsys) -> None:
+    shutil.copytree(here / "exports", here / "release")
+    run(capsys, "baseline", "set", "release/toy-float32", "release/toy-int8")
+
+    assert [("release/toy-int8", "exports/toy-int8")] == pairs_of("exports/toy-int8", "--baseline", "baseline.json")
+    assert [
+        ("release/toy-float32", "exports/toy-float32"),
+        ("release/toy-int8", "exports/toy-int8"),
+    ] == pairs_of("exports", "--baseline", "baseline.json")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "message"),
+    [
+        (lambda: shutil.rmtree("release/toy-int8"), 3, "the baseline toy-int8 of baseline.json is gone"),
+        (lambda: Path("baseline.json").unlink(), 3, "no baseline at baseline.json"),
+        (lambda: Path("baseline.json").write_text("{"), 2, "baseline.json is damaged"),
+        (lambda: Path("release/toy-int8/model.tflite").write_bytes(b"other"), 3, "was altered after the export"),
+    ],
+)
+def test_compare_with_a_baseline_that_is_none_is_no_answer(here, capsys, spoil, code, message) -> None:
+    shutil.copytree(here / "exports", here / "release")
+    run(capsys, "baseline", "set", "release/toy-int8")
+    spoil()
+
+    ended, _, err = run(capsys, "compare", "--baseline", "baseline.json", "--candidate", "exports", "--output", "out")
+
+    assert code == ended
+    assert message in err
+    assert not (here / "out").exists()
 
 
 def test_what_is_no_bundle_becomes_no_baseline(here, capsys) -> None:

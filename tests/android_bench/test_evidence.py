@@ -78,6 +78,16 @@ def test_what_is_read_is_what_was_written(folder) -> None:
     assert set(gather([folder / "history.jsonl"]).history) == set(history_rows(3))
 
 
+def test_a_comparison_of_several_pairs_brings_the_sessions_of_each(folder) -> None:
+    for at in (1, 2):
+        write_session(folder / f"{at}-host" / "session.json", session(SMALL, blocks=5 + at))
+    (folder / "session.json").unlink()
+
+    assert [6, 7] == [len(each.measurements[0].blocks) for each in gather([folder]).sessions]
+    (folder / "compare.json").unlink()
+    assert () == gather([folder]).sessions
+
+
 def test_a_file_that_is_named_twice_is_shown_once(folder, tmp_path_factory) -> None:
     copy = tmp_path_factory.mktemp("copy") / "session.json"
     shutil.copy(folder / "session.json", copy)

@@ -8,10 +8,12 @@ import pytest
 
 from android_bench.evidence import Evidence
 from android_bench.page.axes import NARROW, Label, linear_scale, log_scale, place
-from android_bench.page.front import costs_of_counts, costs_of_session, front, hues
+from android_bench.page.front import hues
 from android_bench.page.markup import tag
+from android_bench.page.points import costs_of_counts, costs_of_session, front
 from android_bench.page.samples import drift, spreads
 from android_bench.page.whole import Imprint, page
+from android_bench.records import SeveralPredictions
 from tests.android_bench.report_toys import context, counted, everything, export, history_rows, model, session
 from tests.android_bench.verdict_toys import example_gate, example_judgement
 
@@ -32,6 +34,13 @@ def test_every_element_is_closed_in_its_place(text) -> None:
     plain = re.sub(r" (open)(?=[ >])", r' \1=""', void)
 
     assert "html" == ElementTree.fromstring(plain).tag
+
+
+def test_sessions_of_one_name_are_told_apart_by_their_models() -> None:
+    pair = (session((("a", "int8", 9.0, 200),), blocks=6), session((("b", "int8", 9.0, 200),), blocks=6))
+
+    assert "host · python: a-int8</h2>" in shown(sessions=pair)
+    assert "host · python</h2>" in shown(sessions=pair[:1])
 
 
 def test_names_are_never_taken_for_markup(text) -> None:
@@ -123,6 +132,31 @@ def test_a_model_that_was_not_scored_stands_in_the_table_only() -> None:
     assert "Accuracy against latency, host" not in shown_text
     assert "tcresnet8-int8" in shown_text
     assert front(costs_of_session(dataclasses.replace(made, measurements=(bare,))).models) == []
+
+
+def test_accuracy_and_mean_average_precision_are_in_charts_of_their_own() -> None:
+    made = session((("a", "int8", 9.0, 200), ("b", "int8", 8.0, 210)), blocks=6)
+    several = SeveralPredictions(
+        ids=("x", "y", "z"), labels=("p", "q"), outputs=((1.0, 0.0), (0.0, 1.0), None), expected=((0,), (1,), (0, 1))
+    )
+    tagged = dataclasses.replace(made.measurements[1], predictions=several)
+    shown_text = shown(sessions=(dataclasses.replace(made, measurements=(made.measurements[0], tagged)),))
+
+    assert "<h3>Accuracy against latency</h3>" in shown_text
+    assert "<h3>mAP against latency</h3>" in shown_text
+    assert "different clips" not in shown_text
+
+
+def test_scores_on_different_clips_are_said_to_be() -> None:
+    made = session((("a", "int8", 9.0, 200), ("b", "int8", 8.0, 210)), blocks=6)
+    answers = made.measurements[1].predictions
+    other = dataclasses.replace(answers, ids=tuple(f"other {name}" for name in answers.ids))
+    changed = dataclasses.replace(made.measurements[1], predictions=other)
+
+    assert "scored on different clips" in shown(
+        sessions=(dataclasses.replace(made, measurements=(made.measurements[0], changed)),)
+    )
+    assert "scored on different clips" not in shown(sessions=(made,))
 
 
 def test_a_session_without_a_block_says_so() -> None:
@@ -230,6 +264,17 @@ def test_labels_meet_neither_each_other_nor_a_mark_at_any_width() -> None:
         assert all(0 <= x <= width for x, _, _ in boxes)
 
 
+def test_a_label_keeps_off_a_line_and_off_the_edge() -> None:
+    label = Label(x=0.5, y=0.5, text="name")
+
+    (free,) = place([label], 300, NARROW)
+    (beside,) = place([label], 300, NARROW, [(0.5, 0.5, 1.0, 0.5)])
+    (nowhere,) = place([dataclasses.replace(label, text="n" * 200)], 300, NARROW)
+
+    assert ("start", "end") == (free.anchor, beside.anchor)
+    assert nowhere is None
+
+
 @pytest.mark.parametrize("values", [[1.0], [0.5, 0.5], [1e-9, 1e9], [3.0, 4.0]])
 @pytest.mark.parametrize("make", [log_scale, linear_scale])
 def test_scales_hold_their_values_and_have_ticks(make, values) -> None:
@@ -244,8 +289,16 @@ def test_scales_hold_their_values_and_have_ticks(make, values) -> None:
 
 
 def test_students_have_colours_in_the_order_of_their_appearance() -> None:
-    assert {"b": 0, "a": 1} == hues(["b", "a", "b"])
-    assert hues([str(at) for at in range(9)])["8"] == 0
+    models = [("b-int8", "b", "int8"), ("a-int8", "a", "int8"), ("b-float32", "b", "float32")]
+
+    assert {"b-int8": 0, "a-int8": 1, "b-float32": 0} == hues([*models, models[0]])
+    assert 0 == hues([(str(at), str(at), "int8") for at in range(9)])["8"]
+
+
+def test_the_two_sides_of_a_comparison_do_not_look_alike() -> None:
+    sides = [("a-int8 (baseline)", "a", "int8"), ("a-int8 (candidate)", "a", "int8"), ("a-float32", "a", "float32")]
+
+    assert 3 == len(set(hues(sides).values()))
 
 
 def test_attributes_are_escaped_and_left_out_where_there_is_none() -> None:

@@ -26,6 +26,10 @@ _MARKS = """[...document.querySelectorAll('.plot svg[role=img]')].map(svg => {
     boxes: [...svg.querySelectorAll('path, rect, line.bar, line.front, line.interval')]
       .map(mark => mark.getBoundingClientRect()).map(box => [box.left, box.top, box.right, box.bottom])};
 })"""
+_FRONTS = """[...document.querySelectorAll('.plot svg[role=img]')].map(svg => ['line.front', 'text.label'].map(
+  which => [...svg.querySelectorAll(which)].map(node => node.getBoundingClientRect())
+    .filter(box => box.width + box.height > 0).map(box => [box.left, box.top, box.right, box.bottom])))
+"""
 # Text with its colour and the colour that is behind it.
 _COLOURS = """(() => {
   const behind = node => {
@@ -92,6 +96,21 @@ def test_no_text_of_a_chart_lies_on_another_one_or_off_the_screen(shown, width) 
             for other in texts[at + 1 :]:
                 meet = one[1] < other[3] and other[1] < one[3] and one[2] < other[4] - 2 and other[2] < one[4] - 2
                 assert not meet, (chart["chart"], one, other)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_name_of_a_model_lies_on_the_front(shown, width) -> None:
+    made, address = shown
+    made.show(address, width=width)
+
+    pairs = made.ask(_FRONTS)
+
+    assert sum(len(lines) * len(labels) for lines, labels in pairs) > 20
+    for lines, labels in pairs:
+        for label in labels:
+            for line in lines:
+                meet = label[0] < line[2] and line[0] < label[2] and label[1] + 2 < line[3] and line[1] < label[3] - 2
+                assert not meet, (label, line)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 ACTION = ROOT / "action.yml"
 GATE = ROOT / ".github" / "workflows" / "latency.yml"
 COMMENT = ROOT / ".github" / "workflows" / "latency-comment.yml"
+TREND = ROOT / ".github" / "workflows" / "latency-trend.yml"
 
 
 class _Loader(yaml.SafeLoader):

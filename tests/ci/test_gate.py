@@ -1,14 +1,18 @@
 """`.ci/gate` ends as the comparison does, falls back only where there is no virtual phone, and says what to do."""
 
+import json
 import os
 import shutil
 import stat
 import subprocess
+import sys
 
 import pytest
 
+from tests.android_bench.arm64_phone import NEEDS
 from tests.ci.steps import ROOT
 
+FOR_REAL = [pytest.mark.slow, *NEEDS]
 # Stands for Python with the project: notes its words, and ends a comparison as the file CODES says, one line each.
 PYTHON = """#!/bin/bash
 echo "$*" >> calls
@@ -106,3 +110,43 @@ def test_renewing_puts_the_exports_in_the_references_place(checkout) -> None:
 def test_continuous_integration_calls_it() -> None:
     assert "make test gate" in (ROOT / ".ci" / "run").read_text()
     assert "bash .ci/gate\n" in (ROOT / "Makefile").read_text()
+
+
+class TestForReal:
+    """The gate itself on a copy of the project whose exporter was made worse."""
+
+    pytestmark = FOR_REAL
+
+    def test_an_exporter_that_fuses_nothing_fails_the_gate(self, tmp_path) -> None:
+        for name in ("tkd", "converters", "android_bench", "benchmarks/reference"):
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (tmp_path / ".ci").mkdir()
+        shutil.copy(ROOT / ".ci" / "gate", tmp_path / ".ci" / "gate")
+        lower = tmp_path / "converters" / "lowering" / "lower.py"
+        good = lower.read_text()
+        lower.write_text(good.replace("return fuse_activations(builder.finish())", "return builder.finish()"))
+        assert good != lower.read_text()
+        python = tmp_path / "bin" / "python"
+        python.parent.mkdir()
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        python.chmod(0o755)
+
+        done = subprocess.run(
+            ["bash", ".ci/gate"],
+            cwd=tmp_path,
+            env=os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=580,
+        )
+
+        assert 1 == done.returncode, done.stderr
+        assert "costs more than benchmarks/reference (virtual-pixel1)" in done.stderr
+        verdict = json.loads((tmp_path / "build" / "gate" / "compare" / "compare.json").read_text())
+        worse = {
+            judgement["candidate"]["precision"]: {
+                metric["name"] for metric in judgement["metrics"] if metric["verdict"] == "REGRESSION"
+            }
+            for judgement in verdict["judgements"]
+        }
+        assert {"float32": {"operators"}, "int8": {"operators", "size", "instructions"}} == worse

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from android_bench.verdict_file import write_gate
 from converters.bundle import find_bundles
 from tests.android_bench.arm64_phone import NEEDS
 from tests.android_bench.verdict_toys import example_gate, example_judgement
-from tests.ci.steps import ACTION, COMMENT, GATE, ROOT, Runner, step_called
+from tests.ci.steps import ACTION, COMMENT, GATE, ROOT, TREND, Runner, step_called
 
 VIRTUAL = {"DEVICE": "virtual-pixel1", "FOLDER": "latency-report", "OPTIONS": ""}
 OURS = f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m android_bench.cli "$@"\n'
@@ -105,16 +106,16 @@ def test_no_answer_and_a_failed_device_are_warnings_and_nothing_else_is(runner, 
     assert ran.text.startswith(says)
 
 
+def git_in(folder: Path, *words: str) -> str:
+    options = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
+    done = subprocess.run(["git", *options, *words], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 @pytest.mark.parametrize("arm", ["baseline", "candidate"])
 def test_the_baseline_is_the_merge_base_and_the_candidate_the_head(runner, arm) -> None:
     work = runner.folder / "work"
-
-    def git(*words: str) -> str:
-        options = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
-        return subprocess.run(
-            ["git", *options, *words], cwd=work, check=True, capture_output=True, text=True
-        ).stdout.strip()
-
+    git = partial(git_in, work)
     work.mkdir()
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "base")
@@ -131,6 +132,35 @@ def test_the_baseline_is_the_merge_base_and_the_candidate_the_head(runner, arm) 
     assert 0 == ran.code, ran.text
     assert {"baseline": base, "candidate": head}[arm] == git("rev-parse", "HEAD")
     assert f"{arm}: " in ran.summary
+
+
+def test_the_history_begins_grows_and_takes_a_verdict_once(runner) -> None:
+    origin, work = runner.folder / "origin.git", runner.folder / "work"
+    work.mkdir()
+    git_in(runner.folder, "init", "-q", "--bare", "origin.git")
+    git_in(work, "init", "-q")
+    git_in(work, "remote", "add", "origin", str(origin))
+    (work / "source").write_text("")
+    git_in(work, "add", "source")
+    git_in(work, "commit", "-qm", "main")
+
+    for verdict, commit in (("PASS", "1" * 40), ("REGRESSION", "2" * 40), ("REGRESSION", "2" * 40)):
+        prepare(runner, verdict)
+        (work / "latency-report").mkdir(exist_ok=True)
+        shutil.copy(runner.folder / "prepared.json", work / "latency-report" / "compare.json")
+        ran = runner.run(step_called(TREND, "Add to the history"), COMMIT=commit)
+        assert 0 == ran.code, ran.text
+        git_in(work, "worktree", "remove", "--force", "history")
+        if git_in(work, "branch", "--list", "latency-history"):
+            git_in(work, "branch", "-D", "latency-history")
+
+    assert "this verdict is in the history already" in ran.text
+    assert ["Verdict on 222222222222", "Verdict on 111111111111"] == git_in(
+        origin, "log", "--format=%s", "latency-history"
+    ).splitlines()
+    assert ["history.jsonl", "index.html"] == git_in(origin, "ls-tree", "--name-only", "latency-history").splitlines()
+    rows = [json.loads(line) for line in git_in(origin, "show", "latency-history:history.jsonl").splitlines()]
+    assert ["PASS", "REGRESSION"] == [row["verdict"] for row in rows]
 
 
 @pytest.mark.slow

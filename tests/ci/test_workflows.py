@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from tests.ci.steps import ACTION, COMMENT, GATE, all_steps, phone_jobs, read
+from tests.ci.steps import ACTION, COMMENT, GATE, TREND, all_steps, phone_jobs, read
 
-DOCUMENTS = {path.name: path for path in (ACTION, GATE, COMMENT)}
+DOCUMENTS = {path.name: path for path in (ACTION, GATE, COMMENT, TREND)}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -80,6 +80,18 @@ def test_the_comment_follows_the_gate_by_its_name_and_runs_nothing_of_a_fork() -
     assert all("uses" not in step for step in steps)
     programs = " ".join(step["run"] for step in steps)
     assert not re.search(r"\b(pip|python3?|npm|make|bash|sh|source|eval|git|tkd-\w+)\b", programs)
+
+
+def test_only_the_job_that_keeps_the_history_may_write_and_it_exports_nothing() -> None:
+    trend = read(TREND)
+    jobs = trend["jobs"]
+
+    assert {"contents": "read"} == trend["permissions"]
+    assert [{"contents": "write"}] == [job["permissions"] for job in jobs.values() if "permissions" in job]
+    assert not any("tkd-export" in step.get("run", "") for step in jobs["keep"]["steps"])
+    assert ["push", "workflow_dispatch"] == list(trend["on"])
+    assert "instructions on virtual-pixel1 (emulated, not latency)" == jobs["compare"]["name"]
+    assert trend["concurrency"]["cancel-in-progress"] is False
 
 
 def test_the_phones_job_is_for_one_phone_one_label_and_no_fork() -> None:
