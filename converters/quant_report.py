@@ -189,7 +189,7 @@ def _layer_errors(model: Model, float_file: bytes, int8_file: bytes, clips: Arra
     bridges = ("QUANTIZE", "DEQUANTIZE")
     makers = {operator.outputs[0]: operator.code for operator in model.operators if operator.code not in bridges}
     # What a sum's ReLU drops is no error.
-    others = dropped_by_relu(model)
+    others = {name: other for name, other in dropped_by_relu(model).items() if other in makers or other in model.inputs}
     signal: Counter[str] = Counter()
     noise: Counter[str] = Counter()
     names = [*makers, *model.inputs]

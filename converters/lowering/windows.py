@@ -127,7 +127,7 @@ def _channels_last(builder: Builder, node: Node) -> Layout:
     if rank not in CHANNELS_LAST:
         raise builder.unsupported(node, f"{rank - 2} spatial axes; 1 and 2 are supported")
     usual, flipped = CHANNELS_LAST[rank], FLIPPED.get(rank)
-    if flipped is None or builder.layout(node.inputs[0]) == usual:
+    if flipped is None or builder.rows_first or builder.layout(node.inputs[0]) == usual:
         return usual
     is_free = builder.lies_in(node.inputs[0], flipped) and not builder.lies_in(node.inputs[0], usual)
     return flipped if is_free or builder.layout(node.inputs[0]) == flipped else usual
