@@ -24,6 +24,9 @@ from converters.runners import Floats, TfliteModel
 from converters.weight_forms import change_weights, dynamic_forms
 
 _TRIAL_CLIPS = 64
+# A recurrence is calibrated for its weights alone, which every step of every clip shows: so many operators are run.
+_RECURRENT_WORK = 128_000
+_FEWEST_CLIPS = 16
 
 
 class Int8Builder:
@@ -34,20 +37,30 @@ class Int8Builder:
         clips: to calibrate on, float32, shape (clips, *axes of the input).
         method: how ranges are chosen.
         rounding: how weights are rounded.
+
+    Attributes:
+        equalized: the float32 model that is quantized.
+        calibrated_on: how many clips were looked at; of a network with a recurrence as few as tell its weights.
+        trial_clips: what `sqnr_of` runs over.
     """
 
     def __init__(self, model: Model, clips: Floats, method: Method, rounding: Rounding) -> None:
+        is_recurrent = bool(recurrence(model))
+        if is_recurrent:
+            clips = _spread(clips, max(_RECURRENT_WORK // len(model.operators), _FEWEST_CLIPS))
+        self.calibrated_on = len(clips)
         content = write_model(model, description="flat")
         observed = observe(content, model, clips, with_moments=rounding == "compensated")
         # Matrices have one scale, so what equalizing moves into them is lost; beside a recurrence they stay float.
-        scales = {} if recurrence(model) else channel_scales(model, observed.sizes())
+        scales = {} if is_recurrent else channel_scales(model, observed.sizes())
         self.equalized: Model = equalize(model, scales)
         self._observed: Observed = observed.divided(model, scales)
         self._ranges: Mapping[str, Range] = choose_ranges(
             self._observed, self.equalized, method, lambda: write_model(self.equalized, description="equalized"), clips
         )
         self._forms = dynamic_forms(self.equalized)
-        self.trial_clips: Floats = clips[np.linspace(0, len(clips) - 1, min(len(clips), _TRIAL_CLIPS)).astype(int)]
+        self._packed: dict[str, Tensor] = {}
+        self.trial_clips: Floats = _spread(clips, _TRIAL_CLIPS)
         self._expected = TfliteModel(write_model(outline(model), description="float32")).run(self.trial_clips)
 
     def build(self, plan: Plan) -> Model:
@@ -96,7 +109,13 @@ class Int8Builder:
 
     def _with_forms(self, int8: Model, plan: Plan) -> Model:
         dynamic = {name: self._forms[name] for name, form in plan.items() if form == "dynamic"}
-        return change_weights(int8, dynamic, self._observed.moments)
+        return change_weights(int8, dynamic, self._observed.moments, self._packed)
+
+
+def _spread(clips: Floats, count: int) -> Floats:
+    """At most so many of the clips, evenly spread."""
+    chosen: Floats = clips[np.linspace(0, len(clips) - 1, min(len(clips), count)).astype(int)]
+    return chosen
 
 
 def _at_scale(bias: Tensor, data: Quantization, weights: Quantization) -> Tensor:

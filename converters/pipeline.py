@@ -125,7 +125,6 @@ def _quantized(request: ConversionRequest, model: Model, clock: _Clock) -> _Quan
 
 
 def _layers(request: ConversionRequest, quantized: _Quantized, inputs: Floats) -> QuantReport:
-    assert request.calibration is not None
     return report_quantization(
         quantized.int8,
         write_model(quantized.builder.equalized, description="equalized"),
@@ -133,7 +132,7 @@ def _layers(request: ConversionRequest, quantized: _Quantized, inputs: Floats) -
         inputs[:_LAYER_CLIPS],
         method=request.method,
         rounding=request.rounding,
-        calibration_clips=len(request.calibration),
+        calibration_clips=quantized.builder.calibrated_on,
     )
 
 
