@@ -12,12 +12,14 @@ from converters.calibration import METHODS, Method
 from converters.command_line import did_you_mean
 from converters.errors import ConversionError
 from converters.latency import Ratio
+from converters.lowering.choices import Choices
 from converters.metadata import Card
 from converters.mixture import Mixture
 from converters.parity import ParityGates, ParityReport
 from converters.quant_report import QuantReport, Shares
 from converters.rounding import ROUNDINGS, Rounding
 from converters.runners import Array, check_clips
+from converters.tune import Tuner, Tuning
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +49,8 @@ class ConversionRequest:
             or noise where there is none.
         gates: bounds of parity; None measures and lets everything pass.
         advises: also find out which operators of the int8 file are worth keeping in float, which takes some seconds.
+        choices: where the lowering has more than one way.
+        tuner: what to find the fastest way for, beginning with `choices`; None takes `choices` as they are.
         card: what every file says of itself; None for no metadata.
         input_name: of the model's input; an ONNX model keeps its own.
         output_name: of the model's output; an ONNX model keeps its own.
@@ -64,6 +68,8 @@ class ConversionRequest:
     check: Array | None = None
     gates: ParityGates | None = field(default_factory=ParityGates)
     advises: bool = False
+    choices: Choices = field(default_factory=Choices)
+    tuner: Tuner | None = None
     card: Card | None = None
     input_name: str = "input"
     output_name: str = "output"
@@ -153,6 +159,7 @@ class Conversion:
         quantization: what the int8 file costs, layer by layer; None without one.
         mixture: which operators of the int8 file are not int8, and why; None without one.
         advice: which others are worth keeping in float; None where not asked for.
+        tuning: which ways of lowering were tried; None where not asked for.
         latency: of each file against float32, on this computer, by precision.
         seconds: wall time of each step, by name.
     """
@@ -163,6 +170,7 @@ class Conversion:
     quantization: QuantReport | None
     mixture: Mixture | None
     advice: Advice | None
+    tuning: Tuning | None
     latency: Mapping[str, Ratio]
     seconds: Mapping[str, float]
 
