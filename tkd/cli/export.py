@@ -14,7 +14,7 @@ from converters.bundle_contents import PRECISIONS
 from converters.command_line import ExitCode, parser, progress, run, say
 from converters.errors import ConversionError, GateFailedError
 from converters.files import write_text
-from tkd.errors import TkdError
+from tkd.errors import DeviceFailedError, TkdError
 
 if TYPE_CHECKING:
     from tkd.export.bundles import Export, Gates, Wanted
@@ -25,6 +25,7 @@ _ERRORS: dict[type[Exception], ExitCode] = {
     GateFailedError: ExitCode.NO,
     ConversionError: ExitCode.USAGE,
     TkdError: ExitCode.USAGE,
+    DeviceFailedError: ExitCode.DEVICE,
 }
 
 
@@ -41,7 +42,7 @@ def _command(argv: Sequence[str]) -> int:
         from tkd.cli.export_onnx import export_onnx
 
         wanted = _wanted(options)
-        return export_onnx(options, wanted.precisions, wanted.method, _gates(options).parity)
+        return export_onnx(options, wanted, _gates(options).parity)
     if options.calibration is not None:
         raise ConversionError("--calibration goes with --onnx; a student is calibrated on clips of its --data")
     from tkd.audio.features import FeatureConfig
@@ -77,6 +78,7 @@ def _command(argv: Sequence[str]) -> int:
 
 
 def _wanted(options: argparse.Namespace) -> Wanted:
+    from tkd.cli.tune import tuner_of
     from tkd.export.bundles import Wanted
 
     asked = {"float16": options.fp16, "dynamic": options.dynamic, "int8": options.int8}
@@ -84,6 +86,7 @@ def _wanted(options: argparse.Namespace) -> Wanted:
         precisions=tuple(precision for precision in PRECISIONS if asked.get(precision)),
         keep_float=tuple(options.keep_float),
         method=options.ranges,
+        tuner=None if options.tune is None else tuner_of(options.tune),
     )
 
 
@@ -133,6 +136,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=("minmax", "percentile", "mse"),
         default="minmax",
         help="how calibration chooses int8 ranges (minmax)",
+    )
+    made.add_argument(
+        "--tune",
+        nargs="?",
+        const="host",
+        metavar="DEVICE",
+        help="try the other ways to lower the network and keep the fastest: on this computer (host), a virtual phone "
+        "or a phone, as tkd-bench --device names it",
     )
     made.add_argument(
         "--data", type=Path, metavar="DIR", help="data set to calibrate and score on (default: the checkpoint's)"
@@ -220,6 +231,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
     from rich.table import Table
 
     from converters.report import mixture_sentence
+    from tkd.cli.tune import print_tuning
     from tkd.evaluate import SHORT_NAMES
     from tkd.export.bundles import paired_words
     from tkd.provenance import synthetic_words
@@ -261,6 +273,8 @@ def _print(export: Export, document: dict[str, Any]) -> None:
         console.print(export.conversion.advice.sentence())
     if document["synthetic"]:
         console.print(synthetic_words(export.material.description))
+    if export.conversion.tuning is not None:
+        print_tuning(export.conversion.tuning)
     for bundle in export.bundles:
         console.print(f"wrote {bundle.folder}")
     console.print(f"{document['seconds']} s; next: tkd-bench --device host")
