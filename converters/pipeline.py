@@ -18,7 +18,7 @@ import numpy as np
 
 from converters.advice import advise
 from converters.bundle_contents import Precision
-from converters.errors import ConversionError
+from converters.errors import ConversionError, GateFailedError
 from converters.graph import Graph, read_graph
 from converters.int8_builder import Int8Builder
 from converters.latency import latency_ratios
@@ -31,7 +31,7 @@ from converters.lowering.writer import write_model
 from converters.metadata import BUFFER, Card, metadata_buffer, with_files
 from converters.mixture import Mixture, choose_mixture, kept_float
 from converters.onnx_file import read_model
-from converters.parity import ParityGates, ParityReport, check_gates, compare, stage_of
+from converters.parity import INT8_STAGE, ParityGates, ParityReport, check_gates, compare, stage_of
 from converters.quant_report import QuantReport, Shares, report_quantization, shares_of
 from converters.request import Conversion, ConversionRequest, TfliteFile
 from converters.runners import Floats, TfliteModel, run_onnx, run_torch
@@ -45,6 +45,7 @@ _NOISE_EXAMPLES = 8
 _LAYER_CLIPS = 32
 _TUNED_CLIPS = 64
 _TUNED_INPUTS = 8
+_SHARE_SLACK = 0.01
 _NOISE_SEED = 20211027
 
 
@@ -171,6 +172,8 @@ def _tuned(request: ConversionRequest, tuner: Tuner, graph: Graph, onnx: bytes) 
     inputs = _check_inputs(request)[0][:_TUNED_INPUTS]
     expected = run_onnx(onnx, inputs)
 
+    least: list[float] = []
+
     def floats(choices: Choices) -> tuple[Model, bytes]:
         model = lower(graph, choices)
         content = write_model(_stored(model, choices), description="tuned")
@@ -185,7 +188,16 @@ def _tuned(request: ConversionRequest, tuner: Tuner, graph: Graph, onnx: bytes) 
         builder = Int8Builder(model, clips, request.method, "nearest")
         kept = kept_float(model, request.keep_float)
         mixture = choose_mixture(builder.equalized, kept, request.goal, builder.sqnr_of, request.sound_db)
-        return write_model(_stored(builder.build(mixture.plan), choices), description="tuned")
+        quantized = builder.build(mixture.plan)
+        # A way must not win by leaving int8.
+        seen, of_what = shares_of(quantized).multiplied
+        least.append(seen)
+        if seen < least[0] - _SHARE_SLACK:
+            raise GateFailedError(
+                stage=INT8_STAGE, measure=f"share of {of_what} that are int8", seen=seen, bound=least[0],
+                advice="the way to begin with has more",
+            )  # fmt: skip
+        return write_model(_stored(quantized, choices), description="tuned")
 
     if "int8" in request.wanted:
         return tune(tuner, int8, inputs[:1], "int8", request.choices)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from converters.errors import ConversionError, GateFailedError
+from converters.errors import GateFailedError
 from converters.latency import Ratio, latency_ratios
 from converters.lowering.choices import Choices
 from converters.runners import Array
@@ -104,7 +104,7 @@ def tune(tuner: Tuner, make: Make, clip: Array, precision: str, start: Choices) 
         start: the way to begin with.
 
     Raises:
-        ConversionError: the way to begin with cannot be lowered.
+        GateFailedError: the way to begin with computes something else.
     """
     chosen, best = start, make(start)
     trials: list[Tried] = []
@@ -126,7 +126,8 @@ def tune(tuner: Tuner, make: Make, clip: Array, precision: str, start: Choices) 
         seen.add(content)
         ratio = tuner.measure({_AS_IT_IS: best, name: content}, clip).get(name)
         if ratio is None:
-            raise ConversionError(f"{tuner.device} gave no measurement of '{name}'; try again, or leave --tune out")
+            trials.append(_unmeasured(name, beside, content, f"{tuner.device} gave no measurement"))
+            continue
         is_faster = ratio.ratio <= _LEAST_GAIN and ratio.high < 1
         outcome = "kept" if is_faster else "no gain of 2 % beyond doubt" if ratio.ratio < 1 else "not faster"
         trials.append(Tried(choice=name, beside=beside, size_bytes=len(content), ratio=ratio, outcome=outcome))
