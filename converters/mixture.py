@@ -123,7 +123,8 @@ def choose_mixture(
     free = {row.name: left.pop(row.name) for row in FAMILIES if row.is_free and row.name in left}
     if any(choice.family == "recurrence" for choice in choices):
         goal_db = max(goal_db, RECURRENT_GOAL_DB)
-        left, free = {_REST: [each for each in model.operators if each.outputs[0] not in plan], **left}, {}
+        rest = [each for each in model.operators if each.outputs[0] not in plan]
+        left, free = ({_REST: rest} if rest else {}), {}
     uniform = sqnr_of(plan)
     first = _Search(plan=plan, choices=tuple(choices), sqnr_db=uniform)
     cheap = _taken_out(first, free, CLOSE_GOAL_DB, sqnr_of)
