@@ -132,9 +132,14 @@ def _quantized(request: ConversionRequest, model: Model, clock: _Clock) -> _Quan
     with clock.step("calibrate"):
         builder = Int8Builder(model, clips, request.method, request.rounding)
     with clock.step("mix"):
-        mixture = choose_mixture(builder.equalized, kept, request.goal, builder.sqnr_of, request.sound_db)
+        mixture = _mixture(request, builder, kept)
     with clock.step("quantize"):
         return _Quantized(builder=builder, int8=builder.build(mixture.plan), mixture=mixture)
+
+
+def _mixture(request: ConversionRequest, builder: Int8Builder, kept: Mixture) -> Mixture:
+    goals = request.goal, builder.sqnr_of, request.sound_db, request.close_goal
+    return choose_mixture(builder.equalized, kept, *goals)
 
 
 def _layers(request: ConversionRequest, quantized: _Quantized, inputs: Floats) -> QuantReport:
@@ -187,7 +192,7 @@ def _tuned(request: ConversionRequest, tuner: Tuner, graph: Graph, onnx: bytes) 
         clips = request.calibration[:_TUNED_CLIPS].astype(np.float32)
         builder = Int8Builder(model, clips, request.method, "nearest")
         kept = kept_float(model, request.keep_float)
-        mixture = choose_mixture(builder.equalized, kept, request.goal, builder.sqnr_of, request.sound_db)
+        mixture = _mixture(request, builder, kept)
         quantized = builder.build(mixture.plan)
         # A way must not win by leaving int8.
         seen, of_what = shares_of(quantized).multiplied
