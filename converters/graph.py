@@ -239,6 +239,10 @@ class Reader:
         renamed = onnx.NodeProto()
         renamed.CopyFrom(proto)
         renamed.input[:] = inputs
+        lengths = self._lengths(inputs[0]) if proto.op_type == "Slice" and inputs else []
+        if min(lengths, default=1) < 1:
+            # onnx ends the whole process over a part of nothing, such as a window longer than its map leaves.
+            raise ConversionError(f"{_described(proto)} takes a part of '{inputs[0]}', which has the shape {lengths}")
         try:
             schema = defs.get_schema(proto.op_type, self._version(proto), proto.domain)
         except defs.SchemaError as cause:
@@ -264,6 +268,9 @@ class Reader:
         except (shape_inference.InferenceError, ValidationError, RuntimeError, KeyError, ValueError) as cause:
             raise ConversionError(f"the shape that {_described(proto)} makes is unknown: {cause}") from cause
         return inferred
+
+    def _lengths(self, name: str) -> list[int]:
+        return [dim.dim_value for dim in self.types[name].tensor_type.shape.dim if dim.HasField("dim_value")]
 
     def _version(self, proto: onnx.NodeProto) -> int:
         for opset in self.opsets:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 
@@ -24,6 +23,9 @@ from converters.runners import Floats, TfliteModel
 from converters.weight_forms import change_weights, dynamic_forms
 
 _TRIAL_CLIPS = 64
+# A recurrence is calibrated for its weights alone, which every step of every clip shows: so many operators are run.
+_RECURRENT_WORK = 128_000
+_FEWEST_CLIPS = 16
 
 
 class Int8Builder:
@@ -34,52 +36,66 @@ class Int8Builder:
         clips: to calibrate on, float32, shape (clips, *axes of the input).
         method: how ranges are chosen.
         rounding: how weights are rounded.
+
+    Attributes:
+        equalized: the float32 model that is quantized.
+        calibrated_on: how many clips were looked at; of a network with a recurrence as few as tell its weights.
+        trial_clips: what `sqnr_of` runs over.
     """
 
     def __init__(self, model: Model, clips: Floats, method: Method, rounding: Rounding) -> None:
+        is_recurrent = bool(recurrence(model))
+        if is_recurrent:
+            clips = _spread(clips, max(_RECURRENT_WORK // len(model.operators), _FEWEST_CLIPS))
+        self.calibrated_on = len(clips)
         content = write_model(model, description="flat")
         observed = observe(content, model, clips, with_moments=rounding == "compensated")
         # Matrices have one scale, so what equalizing moves into them is lost; beside a recurrence they stay float.
-        scales = {} if recurrence(model) else channel_scales(model, observed.sizes())
+        scales = {} if is_recurrent else channel_scales(model, observed.sizes())
         self.equalized: Model = equalize(model, scales)
         self._observed: Observed = observed.divided(model, scales)
         self._ranges: Mapping[str, Range] = choose_ranges(
             self._observed, self.equalized, method, lambda: write_model(self.equalized, description="equalized"), clips
         )
         self._forms = dynamic_forms(self.equalized)
-        self.trial_clips: Floats = clips[np.linspace(0, len(clips) - 1, min(len(clips), _TRIAL_CLIPS)).astype(int)]
+        self._packed: dict[str, Tensor] = {}
+        # In int8 with the nearest levels, and rounded as it is built.
+        self._first: tuple[Model, Model] | None = None
+        self.trial_clips: Floats = _spread(clips, _TRIAL_CLIPS)
         self._expected = TfliteModel(write_model(outline(model), description="float32")).run(self.trial_clips)
 
     def build(self, plan: Plan) -> Model:
         """The int8 model in which the operators of a plan compute in float."""
-        known = self._observed.moments
-        moments = {name: seen for name, seen in known.items() if name not in plan}
-        int8 = round_weights(self._quantized(plan), self.equalized, moments)
-        return self._with_forms(int8, plan)
+        return self._with_forms(self._rounded(self._quantized(plan), plan), plan)
 
     def sqnr_of(self, plan: Plan) -> float:
         """SQNR in dB of the file that a plan gives, on 64 calibration clips, against the float32 file.
 
-        Weights are taken from the uniform int8 model where their scales are the same: rounding is most of the work.
+        Weights are taken from the first file that was asked for where their scales are the same: rounding is most of
+        the work.
         """
-        return self.sqnr_db_of(self._with_forms(self._rounded_as_known(self._quantized(plan)), plan))
+        int8 = self._quantized(plan)
+        if self._first is None:
+            self._first = int8, self._rounded(int8, plan)
+        return self.sqnr_db_of(self._with_forms(self._rounded_as_known(int8), plan))
 
     def sqnr_db_of(self, model: Model) -> float:
         """SQNR in dB of a model's file on the trial clips, against the float32 file."""
         content = write_model(outline(model), description="trial")
         return sqnr_db(self._expected, TfliteModel(content).run(self.trial_clips))
 
-    @cached_property
-    def _uniform(self) -> tuple[Model, Model]:
-        """All in int8, with the nearest levels and as it is built."""
-        return self._quantized({}), self.build({})
-
     def _quantized(self, plan: Plan) -> Model:
         return quantize(self.equalized, self._ranges, with_movers(self.equalized, plan))
 
+    def _rounded(self, int8: Model, plan: Plan) -> Model:
+        known = self._observed.moments
+        moments = {name: seen for name, seen in known.items() if name not in plan}
+        return round_weights(int8, self.equalized, moments)
+
     def _rounded_as_known(self, int8: Model) -> Model:
-        """The model with the weights that were rounded for the uniform one, wherever their scales were the same."""
-        plain, rounded = self._uniform
+        """The model with the weights that were rounded for the first one, wherever their scales were the same."""
+        assert self._first is not None
+        plain, rounded = self._first
         tensors = dict(int8.tensors)
         for operator in int8.operators:
             if OPERATORS[operator.code].rule is not Int8Rule.WEIGHTS or operator.inputs[1] not in plain.tensors:
@@ -96,7 +112,13 @@ class Int8Builder:
 
     def _with_forms(self, int8: Model, plan: Plan) -> Model:
         dynamic = {name: self._forms[name] for name, form in plan.items() if form == "dynamic"}
-        return change_weights(int8, dynamic, self._observed.moments)
+        return change_weights(int8, dynamic, self._observed.moments, self._packed)
+
+
+def _spread(clips: Floats, count: int) -> Floats:
+    """At most so many of the clips, evenly spread."""
+    chosen: Floats = clips[np.linspace(0, len(clips) - 1, min(len(clips), count)).astype(int)]
+    return chosen
 
 
 def _at_scale(bias: Tensor, data: Quantization, weights: Quantization) -> Tensor:

@@ -98,7 +98,12 @@ def kept_float(model: Model, patterns: Sequence[str]) -> Mixture:
 
 
 def choose_mixture(
-    model: Model, start: Mixture, goal_db: float, sqnr_of: Callable[[Plan], float], least_db: float = -math.inf
+    model: Model,
+    start: Mixture,
+    goal_db: float,
+    sqnr_of: Callable[[Plan], float],
+    least_db: float = -math.inf,
+    close_goal_db: float = CLOSE_GOAL_DB,
 ) -> Mixture:
     """The smallest mixture found that reaches the goal; where none does, int8 if that is sound, else the best one.
 
@@ -110,6 +115,7 @@ def choose_mixture(
         goal_db: no family that costs time is tried once the file is this good.
         sqnr_of: of the file that a plan gives.
         least_db: a file this good is sound.
+        close_goal_db: no family at all is tried once the file is this good.
     """
     plan, choices = dict(start.plan), list(start.choices)
     left: dict[str, list[Operator]] = {}
@@ -123,10 +129,11 @@ def choose_mixture(
     free = {row.name: left.pop(row.name) for row in FAMILIES if row.is_free and row.name in left}
     if any(choice.family == "recurrence" for choice in choices):
         goal_db = max(goal_db, RECURRENT_GOAL_DB)
-        left, free = {_REST: [each for each in model.operators if each.outputs[0] not in plan], **left}, {}
+        rest = [each for each in model.operators if each.outputs[0] not in plan]
+        left, free = ({_REST: rest} if rest else {}), {}
     uniform = sqnr_of(plan)
     first = _Search(plan=plan, choices=tuple(choices), sqnr_db=uniform)
-    cheap = _taken_out(first, free, CLOSE_GOAL_DB, sqnr_of)
+    cheap = _taken_out(first, free, close_goal_db, sqnr_of)
     best = _taken_out(cheap, left, goal_db, sqnr_of)
     if best.sqnr_db < goal_db and cheap.sqnr_db >= least_db:
         best = cheap

@@ -12,15 +12,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from converters.advice import advise
 from converters.bundle_contents import Precision
-from converters.errors import ConversionError
-from converters.graph import read_graph
+from converters.errors import ConversionError, GateFailedError
+from converters.graph import Graph, read_graph
 from converters.int8_builder import Int8Builder
 from converters.latency import latency_ratios
+from converters.lowering.choices import Choices
 from converters.lowering.lower import lower
 from converters.lowering.operators import version_of
 from converters.lowering.outline import outline
@@ -29,17 +31,21 @@ from converters.lowering.writer import write_model
 from converters.metadata import BUFFER, Card, metadata_buffer, with_files
 from converters.mixture import Mixture, choose_mixture, kept_float
 from converters.onnx_file import read_model
-from converters.parity import ParityReport, check_gates, compare, stage_of
+from converters.parity import INT8_STAGE, ParityGates, ParityReport, check_gates, compare, stage_of
 from converters.quant_report import QuantReport, Shares, report_quantization, shares_of
 from converters.request import Conversion, ConversionRequest, TfliteFile
 from converters.runners import Floats, TfliteModel, run_onnx, run_torch
 from converters.to_onnx import to_onnx
+from converters.tune import Tuner, Tuning, tune
 from converters.weight_forms import WeightForm, change_weights, dynamic_forms, float16_forms
 
 __all__ = ["Conversion", "ConversionRequest", "TfliteFile", "convert"]
 
 _NOISE_EXAMPLES = 8
 _LAYER_CLIPS = 32
+_TUNED_CLIPS = 64
+_TUNED_INPUTS = 8
+_SHARE_SLACK = 0.01
 _NOISE_SEED = 20211027
 
 
@@ -56,19 +62,25 @@ def convert(request: ConversionRequest) -> Conversion:
     with clock.step("lower"):
         graph = read_graph(read_model(content), request.example.shape)
         _check_input(graph.inputs, graph.shapes, request.example.shape)
-        model = lower(graph)
-        files: dict[Precision, TfliteFile] = {"float32": _file("float32", model, content, request.card)}
+        model = lower(graph, request.choices)
+    tuning, choices = None, request.choices
+    if request.tuner is not None:
+        with clock.step("tune"):
+            tuning = _tuned(request, request.tuner, graph, content)
+            choices = tuning.chosen
+            model = lower(graph, choices)
+    write = partial(_file, onnx=content, card=request.card, choices=choices)
+    with clock.step("write_float32"):
+        files: dict[Precision, TfliteFile] = {"float32": write("float32", model)}
     for precision in request.wanted:
         if precision in _FORMS:
             with clock.step(f"write_{precision}"):
-                files[precision] = _file(
-                    precision, change_weights(model, _FORMS[precision](model)), content, request.card
-                )
+                files[precision] = write(precision, change_weights(model, _FORMS[precision](model)))
     quantized = None
     if "int8" in request.wanted:
         quantized = _quantized(request, model, clock)
         with clock.step("write_int8"):
-            files["int8"] = _file("int8", quantized.int8, content, request.card)
+            files["int8"] = write("int8", quantized.int8)
     inputs, described = _check_inputs(request)
     with clock.step("parity"):
         parity = _parity(request, content, files, inputs, described)
@@ -92,6 +104,7 @@ def convert(request: ConversionRequest) -> Conversion:
         quantization=quantization,
         mixture=None if quantized is None else quantized.mixture,
         advice=advice,
+        tuning=tuning,
         latency=latency,
         seconds=clock.seconds,
     )
@@ -119,13 +132,17 @@ def _quantized(request: ConversionRequest, model: Model, clock: _Clock) -> _Quan
     with clock.step("calibrate"):
         builder = Int8Builder(model, clips, request.method, request.rounding)
     with clock.step("mix"):
-        mixture = choose_mixture(builder.equalized, kept, request.goal, builder.sqnr_of, request.sound_db)
+        mixture = _mixture(request, builder, kept)
     with clock.step("quantize"):
         return _Quantized(builder=builder, int8=builder.build(mixture.plan), mixture=mixture)
 
 
+def _mixture(request: ConversionRequest, builder: Int8Builder, kept: Mixture) -> Mixture:
+    goals = request.goal, builder.sqnr_of, request.sound_db, request.close_goal
+    return choose_mixture(builder.equalized, kept, *goals)
+
+
 def _layers(request: ConversionRequest, quantized: _Quantized, inputs: Floats) -> QuantReport:
-    assert request.calibration is not None
     return report_quantization(
         quantized.int8,
         write_model(quantized.builder.equalized, description="equalized"),
@@ -133,7 +150,7 @@ def _layers(request: ConversionRequest, quantized: _Quantized, inputs: Floats) -
         inputs[:_LAYER_CLIPS],
         method=request.method,
         rounding=request.rounding,
-        calibration_clips=len(request.calibration),
+        calibration_clips=quantized.builder.calibrated_on,
     )
 
 
@@ -149,10 +166,53 @@ def _onnx_of(request: ConversionRequest) -> bytes:
     return written
 
 
-def _file(precision: Precision, model: Model, onnx: bytes, card: Card | None) -> TfliteFile:
+def _stored(model: Model, choices: Choices) -> Model:
+    """The model as its file has it."""
+    return outline(model) if choices.steps == "called" else model
+
+
+def _tuned(request: ConversionRequest, tuner: Tuner, graph: Graph, onnx: bytes) -> Tuning:
+    """What is fastest for the int8 file, or the float32 one where none is asked for."""
+    bounds = request.gates or ParityGates()
+    inputs = _check_inputs(request)[0][:_TUNED_INPUTS]
+    expected = run_onnx(onnx, inputs)
+
+    least: list[float] = []
+
+    def floats(choices: Choices) -> tuple[Model, bytes]:
+        model = lower(graph, choices)
+        content = write_model(_stored(model, choices), description="tuned")
+        seen = compare("onnx → float32", expected, TfliteModel(content).run(inputs))
+        check_gates(ParityReport(stages=(seen,), inputs="tuned"), bounds)
+        return model, content
+
+    def int8(choices: Choices) -> bytes:
+        model, _ = floats(choices)
+        assert request.calibration is not None
+        clips = request.calibration[:_TUNED_CLIPS].astype(np.float32)
+        builder = Int8Builder(model, clips, request.method, "nearest")
+        kept = kept_float(model, request.keep_float)
+        mixture = _mixture(request, builder, kept)
+        quantized = builder.build(mixture.plan)
+        # A way must not win by leaving int8.
+        seen, of_what = shares_of(quantized).multiplied
+        least.append(seen)
+        if seen < least[0] - _SHARE_SLACK:
+            raise GateFailedError(
+                stage=INT8_STAGE, measure=f"share of {of_what} that are int8", seen=seen, bound=least[0],
+                advice="the way to begin with has more",
+            )  # fmt: skip
+        return write_model(_stored(quantized, choices), description="tuned")
+
+    if "int8" in request.wanted:
+        return tune(tuner, int8, inputs[:1], "int8", request.choices)
+    return tune(tuner, lambda choices: floats(choices)[1], inputs[:1], "float32", request.choices)
+
+
+def _file(precision: Precision, model: Model, *, onnx: bytes, card: Card | None, choices: Choices) -> TfliteFile:
     source = hashlib.sha256(onnx).hexdigest()[:16]
     description = f"{precision}, lowered by tkd's converters from ONNX sha256 {source}"
-    stored = outline(model)
+    stored = _stored(model, choices)
     if card is None:
         content = write_model(stored, description=description)
     else:

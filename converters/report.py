@@ -14,6 +14,7 @@ from converters.mixture import Mixture
 from converters.parity import ParityReport
 from converters.quant_report import QuantReport, Shares
 from converters.request import Conversion, TfliteFile
+from converters.tune import Tuning
 
 FEW_CLIPS = 100
 _LAYERS_SHOWN = 10
@@ -31,6 +32,8 @@ def render_report(conversion: Conversion, *, title: str) -> str:
         parts.append(_quantization(conversion.quantization, conversion.mixture))
     if conversion.advice is not None:
         parts.append(_advice(conversion.advice))
+    if conversion.tuning is not None:
+        parts.append(_tuning(conversion.tuning))
     seconds = [(name, f"{value:.3f}") for name, value in conversion.seconds.items()]
     parts.append("## Time\n\n" + _table(("step", "seconds"), seconds))
     return "\n\n".join(parts) + "\n"
@@ -44,6 +47,7 @@ def report_document(conversion: Conversion) -> dict[str, Any]:
         "files": {precision: _file_document(file) for precision, file in conversion.files.items()},
         "parity": asdict(conversion.parity),
         "advice": None if conversion.advice is None else asdict(conversion.advice),
+        "tuning": None if conversion.tuning is None else asdict(conversion.tuning),
         "latency_to_float32_on_this_computer": {name: asdict(ratio) for name, ratio in conversion.latency.items()},
         "quantization": None if conversion.quantization is None else asdict(conversion.quantization),
         "mixture": None if conversion.mixture is None else mixture_document(conversion.mixture),
@@ -154,6 +158,27 @@ def _advice(advice: Advice) -> str:
             _table(("in float", "gain dB"), rows),
         )
     )
+
+
+def tuning_rows(tuning: Tuning) -> list[tuple[str, ...]]:
+    """What was tried, as rows of a table: choice, beside what, kB, ratio to the file as it was, outcome."""
+    return [
+        (
+            each.choice,
+            each.beside,
+            f"{each.size_bytes / 1e3:.0f}" if each.size_bytes else "",
+            "" if each.ratio is None else f"{each.ratio.ratio:.3f} ({each.ratio.low:.3f} – {each.ratio.high:.3f})",
+            each.outcome,
+        )
+        for each in tuning.trials
+    ]
+
+
+TUNING_HEADER = ("choice", "beside", "kB", "ratio (quartiles)", "outcome")
+
+
+def _tuning(tuning: Tuning) -> str:
+    return f"## Tuning\n\n{tuning.sentence()}.\n\n" + _table(TUNING_HEADER, tuning_rows(tuning))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -12,12 +12,14 @@ from converters.calibration import METHODS, Method
 from converters.command_line import did_you_mean
 from converters.errors import ConversionError
 from converters.latency import Ratio
+from converters.lowering.choices import Choices
 from converters.metadata import Card
-from converters.mixture import Mixture
+from converters.mixture import CLOSE_GOAL_DB, Mixture
 from converters.parity import ParityGates, ParityReport
 from converters.quant_report import QuantReport, Shares
 from converters.rounding import ROUNDINGS, Rounding
 from converters.runners import Array, check_clips
+from converters.tune import Tuner, Tuning
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +44,13 @@ class ConversionRequest:
         keep_float: regular expressions; operators of the int8 file that match one compute in float32. They are tried
             against `TYPE name`, such as `CONV_2D /neck/Conv_output_0`.
         goal_db: below this SQNR of the whole file, families of operators are taken out of int8; None takes 2 dB more
-            than the gate.
+            than the gate, and 41 dB for what costs no time in float, which are the logits.
         check: float32, shape (inputs, *axes), for parity; None takes the first 64 clips of `calibration`,
             or noise where there is none.
         gates: bounds of parity; None measures and lets everything pass.
         advises: also find out which operators of the int8 file are worth keeping in float, which takes some seconds.
+        choices: where the lowering has more than one way.
+        tuner: what to find the fastest way for, beginning with `choices`; None takes `choices` as they are.
         card: what every file says of itself; None for no metadata.
         input_name: of the model's input; an ONNX model keeps its own.
         output_name: of the model's output; an ONNX model keeps its own.
@@ -64,6 +68,8 @@ class ConversionRequest:
     check: Array | None = None
     gates: ParityGates | None = field(default_factory=ParityGates)
     advises: bool = False
+    choices: Choices = field(default_factory=Choices)
+    tuner: Tuner | None = None
     card: Card | None = None
     input_name: str = "input"
     output_name: str = "output"
@@ -114,6 +120,11 @@ class ConversionRequest:
         return (self.gates or ParityGates()).int8_sqnr_db + _MARGIN_DB
 
     @property
+    def close_goal(self) -> float:
+        """The SQNR below which operators that cost no time in float are taken out of int8, in dB."""
+        return CLOSE_GOAL_DB if self.goal_db is None else self.goal_db
+
+    @property
     def sound_db(self) -> float:
         """The SQNR on calibration clips from which the int8 file can be expected to pass its gate, in dB."""
         return self.goal - _MARGIN_DB + _SOUND_MARGIN_DB
@@ -153,6 +164,7 @@ class Conversion:
         quantization: what the int8 file costs, layer by layer; None without one.
         mixture: which operators of the int8 file are not int8, and why; None without one.
         advice: which others are worth keeping in float; None where not asked for.
+        tuning: which ways of lowering were tried; None where not asked for.
         latency: of each file against float32, on this computer, by precision.
         seconds: wall time of each step, by name.
     """
@@ -163,6 +175,7 @@ class Conversion:
     quantization: QuantReport | None
     mixture: Mixture | None
     advice: Advice | None
+    tuning: Tuning | None
     latency: Mapping[str, Ratio]
     seconds: Mapping[str, float]
 

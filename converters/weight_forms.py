@@ -58,7 +58,10 @@ def float16_forms(model: Model) -> dict[str, WeightForm]:
 
 
 def change_weights(
-    model: Model, forms: Mapping[str, WeightForm], moments: Mapping[str, Moments] = MappingProxyType({})
+    model: Model,
+    forms: Mapping[str, WeightForm],
+    moments: Mapping[str, Moments] = MappingProxyType({}),
+    known: dict[str, Tensor] | None = None,
 ) -> Model:
     """The model with the weights of some operators in another form; biases stay float32.
 
@@ -66,20 +69,21 @@ def change_weights(
         model: the named operators in it are float32.
         forms: by the name of the operator's first output.
         moments: of what weights multiply, by `moment_keys`; int8 weights that have none go to the nearest level.
+        known: weights that a call with the same weights and moments has made already; new ones are added.
 
     Raises:
         ConversionError: a weight is too large for float16.
     """
     tensors, operators = dict(model.tensors), []
+    made = {} if known is None else known
     keys = moment_keys(model)
     for operator in model.operators:
         form = forms.get(operator.outputs[0])
         if form is not None:
-            weights = tensors.get(f"{operator.inputs[1]}/{form}")
-            if weights is None:
-                weights = _packed(operator, model, form, moments.get(keys[operator.outputs[0]]))
-                tensors[weights.name] = weights
-            name = weights.name
+            name = f"{operator.inputs[1]}/{form}"
+            if name not in made:
+                made[name] = _packed(operator, model, form, moments.get(keys[operator.outputs[0]]))
+            weights = tensors[name] = made[name]
             if form != "dynamic":
                 # One for each operator, though they share the bytes: a step of a recurrence brings its own.
                 name = f"{operator.outputs[0]}/unpacked"

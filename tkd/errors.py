@@ -5,6 +5,7 @@ TkdError
 ├── DataError            a data set on disk is missing, damaged, or not in the expected layout
 ├── SettingsError        a configuration or an option has an unknown key, a wrong type or an impossible value
 ├── CheckpointError      a checkpoint is missing, damaged, or belongs to something else
+├── DeviceFailedError    a device that was to be measured on did not answer
 └── TeacherError         a teacher cannot teach (no attention maps, wrong classes)
 """
 
@@ -41,3 +42,7 @@ class CheckpointError(TkdError):
 
 class TeacherError(TkdError):
     """A teacher cannot teach: it has no attention maps, or other classes than the data."""
+
+
+class DeviceFailedError(TkdError):
+    """A device that was to be measured on did not answer."""

@@ -47,14 +47,6 @@ def fold_bands(graph: Graph) -> Graph:
     return graph.with_nodes(nodes, draft.constants, draft.shapes)
 
 
-def is_banded(graph: Graph) -> bool:
-    """Whether a map is joined from bands of its rows, so that rows had better lie outermost."""
-    return any(node.op == "Concat" and node.name.endswith(_JOINED) for node in graph.nodes)
-
-
-_JOINED = "/bands"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Normalised:
     """A depthwise convolution over rows with its normalisation, and the sums behind it.
@@ -207,7 +199,7 @@ def _write(graph: Graph, draft: _Draft, found: _Normalised) -> dict[int, list[No
             last.append(draft.make("Relu", last[-1].outputs, f"{sums[-1].outputs[0]}/{start}", shape))
         parts.append(last[-1].outputs[0])
     output = sums[-1].outputs[0]
-    joined = draft.make("Concat", tuple(parts), f"{sums[-1].name}{_JOINED}", graph.shapes[output], output, axis=_ROWS)
+    joined = draft.make("Concat", tuple(parts), f"{sums[-1].name}/bands", graph.shapes[output], output, axis=_ROWS)
     return {id(conv): first, id(sums[-1]): [*last, joined]}
 
 

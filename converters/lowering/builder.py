@@ -12,6 +12,7 @@ import numpy as np
 
 from converters.errors import ConversionError
 from converters.graph import Graph, Node
+from converters.lowering.choices import Choices
 from converters.lowering.layout import Layout, holds, moving_axes, natural, shape_in
 from converters.lowering.records import Array, Model, Operator, Tensor
 
@@ -21,11 +22,13 @@ class Builder:
 
     Args:
         graph: what is lowered.
+        choices: where there is more than one way.
         rows_first: whether maps keep rows before columns even where that moves the bytes of the first of them.
     """
 
-    def __init__(self, graph: Graph, *, rows_first: bool = False) -> None:
+    def __init__(self, graph: Graph, choices: Choices, *, rows_first: bool = False) -> None:
         self.graph = graph
+        self.choices = choices
         self.rows_first = rows_first
         self._tensors: dict[str, Tensor] = {}
         self._operators: list[Operator] = []
@@ -56,6 +59,10 @@ class Builder:
     def tensor_shape(self, tensor: str) -> tuple[int, ...]:
         """The shape of a TFLite tensor."""
         return self._tensors[tensor].shape
+
+    def tensor_data(self, tensor: str) -> Array | None:
+        """The content of a TFLite tensor; None where it is computed."""
+        return self._tensors[tensor].data
 
     def lies_in(self, name: str, layout: Layout) -> bool:
         """Whether a value can be read in `layout` without moving a byte."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from converters.graph import Node
 from converters.lowering.builder import Builder
-from converters.lowering.layout import Layout, aligned, holds, natural
+from converters.lowering.layout import Layout, aligned, holds, natural, shape_in
 from converters.lowering.rewrite import normalization_factors
 
 Lowering = Callable[[Builder, Node], None]
@@ -24,6 +24,8 @@ def arithmetic(code: str) -> Lowering:
         layout = _shared_layout(builder, node)
         rank = len(builder.shape(node.outputs[0]))
         inputs = [builder.read(name, aligned(layout, rank, len(builder.shape(name)))) for name in node.inputs]
+        if builder.choices.bands == "whole" and builder.rows_first:
+            inputs = [_written_out(builder, node, name, layout) for name in inputs]
         builder.emit(code, inputs, node.outputs[0], layout, _NOTHING_FUSED)
 
     return lower
@@ -139,6 +141,15 @@ def _shared_layout(builder: Builder, node: Node) -> Layout:
             if holds(layout, shape):
                 return layout
     return natural(len(shape))
+
+
+def _written_out(builder: Builder, node: Node, tensor: str, layout: Layout) -> str:
+    """A constant map at every place of the output; other tensors, and one value for all, as they are."""
+    data = builder.tensor_data(tensor)
+    if data is None or sum(length > 1 for length in data.shape) < 2:
+        return tensor
+    whole = np.broadcast_to(data, shape_in(layout, builder.shape(node.outputs[0])))
+    return builder.constant(f"{node.outputs[0]}/whole", np.ascontiguousarray(whole))
 
 
 def _bound(builder: Builder, node: Node, index: int, default: float) -> float:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from converters.errors import ConversionError
 from converters.graph import Graph, Node
 from converters.lowering import dense, elementwise, resize, shapes, slices, windows
-from converters.lowering.bands import fold_bands, is_banded
+from converters.lowering.bands import fold_bands
 from converters.lowering.builder import Builder
+from converters.lowering.choices import Choices
 from converters.lowering.fuse import fuse_activations
 from converters.lowering.order import pass_order
 from converters.lowering.records import Model
@@ -53,8 +54,12 @@ LOWERINGS: dict[str, Callable[[Builder, Node], None]] = {
 }
 
 
-def lower(graph: Graph) -> Model:
-    """The float32 TFLite model of a graph.
+def lower(graph: Graph, choices: Choices = Choices()) -> Model:  # noqa: B008 - frozen
+    """The float32 TFLite model of a graph, flat.
+
+    Args:
+        graph: static shapes throughout.
+        choices: where there is more than one way.
 
     Raises:
         ConversionError: an operator is in no row of the table, or is used in a way that has no TFLite form.
@@ -62,8 +67,12 @@ def lower(graph: Graph) -> Model:
     unknown = [node for node in graph.nodes if node.op not in LOWERINGS and node.op not in RECURRENT_OPERATORS]
     if unknown:
         raise ConversionError(_unknown_operators(graph, unknown))
-    rewritten = fold_bands(rewrite(write_out_recurrences(graph)))
-    builder = Builder(rewritten, rows_first=is_banded(rewritten))
+    rewritten = rewrite(write_out_recurrences(graph))
+    folded = fold_bands(rewritten)
+    rows_first = folded is not rewritten and choices.bands != "apart"
+    if choices.bands == "folded":
+        rewritten = folded
+    builder = Builder(rewritten, choices, rows_first=rows_first)
     for node in rewritten.nodes:
         builder.begin(node)
         LOWERINGS[node.op](builder, node)

@@ -77,3 +77,20 @@ def same_padding(length: int, kernel: int, stride: int, dilation: int = 1) -> tu
     reach = (kernel - 1) * dilation + 1
     total = max((-(-length // stride) - 1) * stride + reach - length, 0)
     return total // 2, total - total // 2
+
+
+def tap_extension(
+    length: int, outputs: int, kernel: int, stride: int, dilation: int, before: int
+) -> tuple[int, int] | None:
+    """Taps of zeros to put at either end of a kernel so that SAME begins where `before` zeros do; None where none do.
+
+    >>> tap_extension(length=20, outputs=10, kernel=3, stride=2, dilation=1, before=1)
+    (0, 1)
+    """
+    if outputs != -(-length // stride):
+        return None
+    for extra in range(kernel + 1):
+        for front in range(extra + 1):
+            if same_padding(length, kernel + extra, stride, dilation)[0] == before + front * dilation:
+                return front, extra - front
+    return None

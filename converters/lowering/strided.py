@@ -36,7 +36,7 @@ def stride_as_channels(builder: Builder, node: Node, layout: Layout, kernel: Arr
     """
     data = node.inputs[0]
     shape = builder.shape(data)
-    if len(shape) != 4 or shape[1] != 1 or data in builder.graph.constants:
+    if builder.choices.strides != "paired" or len(shape) != 4 or shape[1] != 1 or data in builder.graph.constants:
         return None
     lying = [axis for axis in builder.layout(data) if axis is not None and shape[axis] > 1]
     if len(lying) != 2:

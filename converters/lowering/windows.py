@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from converters.graph import Node
 from converters.lowering.builder import Builder
 from converters.lowering.layout import CHANNELS_LAST, FLIPPED, Layout, shape_in
 from converters.lowering.order import in_order
-from converters.lowering.padding import Window, window_of
+from converters.lowering.padding import Window, tap_extension, window_of
 from converters.lowering.records import Array
 from converters.lowering.shapes import lower_global_average_pool
 from converters.lowering.strided import stride_as_channels
@@ -39,6 +40,8 @@ def lower_conv(builder: Builder, node: Node) -> None:
         kernel = kernel.swapaxes(2, 3)
     is_depthwise = groups == shape[1] and kernel.shape[1] == 1 and shape[1] > 1
     folded = stride_as_channels(builder, node, layout, kernel, window)
+    if folded is None and builder.choices.zeros == "taps":
+        folded = _with_taps(builder, node, layout, kernel, window)
     if folded is not None:
         source, rule, kernel, window = folded
     else:
@@ -158,6 +161,29 @@ def _padded(
     padded = np.array(shape_in(layout, shape)) + amounts.sum(axis=1)
     name = f"{node.outputs[0]}/padded"
     return builder.emit_extra("PAD", (source, builder.constant("paddings", amounts)), name, padded.tolist()), "VALID"
+
+
+def _with_taps(
+    builder: Builder, node: Node, layout: Layout, kernel: Array, window: Window
+) -> tuple[str, str, Array, Window] | None:
+    """The window with taps of zeros at its ends, so that SAME gives the wanted zeros; None where no taps do that."""
+    lengths, outputs = builder.shape(node.inputs[0])[2:], builder.shape(node.outputs[0])[2:]
+    if not window.is_padded or window.is_same(lengths):
+        return None
+    extended = [
+        tap_extension(*each)
+        for each in zip(lengths, outputs, window.kernel, window.strides, window.dilations, window.before, strict=True)
+    ]
+    if any(each is None for each in extended):
+        return None
+    ends = [each for each in extended if each is not None]
+    axes = [3] if len(lengths) == 1 else [layout.index(2) + 1, layout.index(3) + 1]
+    zeros = [(0, 0)] * kernel.ndim
+    for axis, pair in zip(axes, ends, strict=True):
+        zeros[axis] = pair
+    taps = tuple(size + sum(pair) for size, pair in zip(window.kernel, ends, strict=True))
+    source = builder.read(node.inputs[0], layout)
+    return source, "SAME", np.pad(kernel, zeros), replace(window, kernel=taps)
 
 
 def _pool_window(builder: Builder, node: Node) -> Window:

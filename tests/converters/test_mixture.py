@@ -117,3 +117,9 @@ def test_logits_leave_int8_where_the_file_is_not_near_its_best(uniform, left_out
     mixture = choose_mixture(model, NOTHING, 27.0, lambda plan: uniform + 1.2 * len(plan))
     assert left_out == [choice.family for choice in mixture.choices]
     assert ["dynamic"] * len(left_out) == list(mixture.plan.values())
+
+
+def test_a_goal_of_ones_own_leaves_the_logits_alone_too():
+    model = lowered(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), (1, 6))
+    mixture = choose_mixture(model, NOTHING, 20.0, lambda plan: 30.0 + 1.2 * len(plan), close_goal_db=20.0)
+    assert ({}, ()) == (mixture.plan, mixture.choices)

@@ -16,7 +16,7 @@ from converters.command_line import ExitCode, parser, progress, run, say
 from converters.errors import ConversionError, GateFailedError
 from converters.files import write_text
 from tkd.cli.engine_check import MODES, EngineCheck, EngineRefusedError
-from tkd.errors import TkdError
+from tkd.errors import DeviceFailedError, TkdError
 
 if TYPE_CHECKING:
     from tkd.export.bundles import Export, Gates, Wanted
@@ -29,6 +29,7 @@ _ERRORS: dict[type[Exception], ExitCode] = {
     EngineRefusedError: ExitCode.NO,
     DeviceError: ExitCode.DEVICE,
     TkdError: ExitCode.USAGE,
+    DeviceFailedError: ExitCode.DEVICE,
 }
 
 
@@ -90,6 +91,7 @@ def _command(argv: Sequence[str]) -> int:
 
 
 def _wanted(options: argparse.Namespace) -> Wanted:
+    from tkd.cli.tune import tuner_of
     from tkd.export.bundles import Wanted
 
     asked = {"float16": options.fp16, "dynamic": options.dynamic, "int8": options.int8}
@@ -97,6 +99,7 @@ def _wanted(options: argparse.Namespace) -> Wanted:
         precisions=tuple(precision for precision in PRECISIONS if asked.get(precision)),
         keep_float=tuple(options.keep_float),
         method=options.ranges,
+        tuner=None if options.tune is None else tuner_of(options.tune),
     )
 
 
@@ -146,6 +149,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=("minmax", "percentile", "mse"),
         default="minmax",
         help="how calibration chooses int8 ranges (minmax)",
+    )
+    made.add_argument(
+        "--tune",
+        nargs="?",
+        const="host",
+        metavar="DEVICE",
+        help="try the other ways to lower the network and keep the fastest: on this computer (host), a virtual phone "
+        "or a phone, as tkd-bench --device names it",
     )
     made.add_argument(
         "--data", type=Path, metavar="DIR", help="data set to calibrate and score on (default: the checkpoint's)"
@@ -240,6 +251,7 @@ def _print(export: Export, document: dict[str, Any], on_engine: str) -> None:
     from rich.table import Table
 
     from converters.report import mixture_sentence
+    from tkd.cli.tune import print_tuning
     from tkd.evaluate import SHORT_NAMES
     from tkd.export.bundles import paired_words
     from tkd.provenance import synthetic_words
@@ -283,6 +295,8 @@ def _print(export: Export, document: dict[str, Any], on_engine: str) -> None:
         console.print(on_engine)
     if document["synthetic"]:
         console.print(synthetic_words(export.material.description))
+    if export.conversion.tuning is not None:
+        print_tuning(export.conversion.tuning)
     for bundle in export.bundles:
         console.print(f"wrote {bundle.folder}")
     console.print(f"{document['seconds']} s; next: tkd-bench --device host")

@@ -54,6 +54,7 @@ def export_onnx(options: argparse.Namespace, wanted: Wanted, gates: ParityGates,
             check=None if clips is None else clips.check,
             method=wanted.method,
             keep_float=wanted.keep_float,
+            tuner=wanted.tuner,
             gates=gates,
             advises=True,
         )
@@ -91,6 +92,7 @@ def _print(conversion: Conversion, written: tuple[Path, ...], on_engine: str) ->
     from rich.table import Table
 
     from converters.report import mixture_sentence
+    from tkd.cli.tune import print_tuning
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table("file", "max error", "SQNR dB", "same winner %", "KiB", "time ×")
@@ -117,5 +119,7 @@ def _print(conversion: Conversion, written: tuple[Path, ...], on_engine: str) ->
         console.print(conversion.advice.sentence())
     if on_engine:
         console.print(on_engine)
+    if conversion.tuning is not None:
+        print_tuning(conversion.tuning)
     for path in written:
         say(f"wrote {path}")

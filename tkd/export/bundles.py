@@ -28,6 +28,7 @@ from converters.parity import ParityGates
 from converters.pipeline import Conversion, ConversionRequest, TfliteFile, convert
 from converters.report import mixture_document, render_report, report_document, shares_document
 from converters.runners import TfliteModel, run_onnx
+from converters.tune import Tuner
 from tkd.audio.features import FeatureConfig
 from tkd.checkpoint import load_student
 from tkd.evaluate import SHORT_NAMES, MultiLabelScores, Scores, metric_of, predict, score_any
@@ -67,11 +68,13 @@ class Wanted:
         precisions: besides float32.
         keep_float: regular expressions; operators of the int8 file that match one compute in float.
         method: how calibration chooses ranges.
+        tuner: the device to find the fastest way of lowering for; None takes the usual one.
     """
 
     precisions: tuple[Precision, ...] = ()
     keep_float: tuple[str, ...] = ()
     method: Method = "minmax"
+    tuner: Tuner | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +151,7 @@ def export_student(
             calibration=material.calibration.inputs.numpy() if needs_clips else None,
             method=wanted.method,
             keep_float=wanted.keep_float,
+            tuner=wanted.tuner,
             check=inputs[list(material.pack)],
             gates=_parity_gates(gates, material),
             advises=True,
@@ -318,6 +322,8 @@ def _ops(file: TfliteFile, conversion: Conversion) -> dict[str, Any]:
         "macs": file.shares.total_macs,
         "int8_share": shares_document(file.shares),
     }
+    if conversion.tuning is not None:
+        ops["tuning"] = dataclasses.asdict(conversion.tuning)
     if file.precision == "int8" and conversion.mixture is not None:
         ops["mixture"] = mixture_document(conversion.mixture)
     return ops

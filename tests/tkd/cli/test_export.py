@@ -24,7 +24,7 @@ def test_the_first_line_is_the_chosen_checkpoint_and_the_rest_says_synthetic(
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.startswith("checkpoint: ")
     assert any("SYNTHETIC" in line for line in rest)
-    assert any("100 % of operators" in line for line in rest)
+    assert any("100 % of MACs" in line for line in rest)
     assert read_bundle(tmp_path / "exports" / "tcresnet8-int8").precision == "int8"
 
 
