@@ -49,11 +49,16 @@ def _command(argv: Sequence[str]) -> int:
         return export_onnx(options, wanted.precisions, wanted.method, _gates(options).parity)
     if options.calibration is not None:
         raise ConversionError("--calibration goes with --onnx; a student is calibrated on clips of its --data")
+    if options.android is not None and options.input != "waveform":
+        raise ConversionError("--android writes a module that records audio: give --input waveform with it")
     from tkd.audio.features import FeatureConfig
+    from tkd.export.android import check_module_folder, write_module
     from tkd.export.bundles import export_student
     from tkd.export.choose import choose_checkpoint
     from tkd.export.material import Amounts, find_data, load_material
 
+    if options.android is not None:
+        check_module_folder(options.android, force=options.force)
     choice = choose_checkpoint(options.student, options.checkpoint, options.runs)
     spec = choice.checkpoint.spec
     quiet = options.json == "-"
@@ -72,12 +77,14 @@ def _command(argv: Sequence[str]) -> int:
         display,
     )
     export = export_student(choice, material, _gates(options), options.output, _wanted(options), force=options.force)
+    if options.android is not None:
+        write_module(options.android, export.bundles[-1], force=options.force)
     document = _document(choice, export, time.monotonic() - start)
     if options.json:
         text = json.dumps(document, indent=2) + "\n"
         sys.stdout.write(text) if quiet else write_text(Path(options.json), text)
     if not quiet:
-        _print(export, document)
+        _print(export, document, options.android)
     return ExitCode.GOOD
 
 
@@ -150,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
         "--data", type=Path, metavar="DIR", help="data set to calibrate and score on (default: the checkpoint's)"
     )
     made.add_argument("--output", type=Path, default=Path("exports"), metavar="DIR", help="where bundles go (exports)")
+    made.add_argument(
+        "--android", type=Path, metavar="DIR",
+        help="also a Kotlin module for an Android app, with the smallest of the files; with --input waveform",
+    )  # fmt: skip
     made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where training runs are (runs)")
     made.add_argument("--force", action="store_true", help="overwrite a bundle made from something else")
     made.add_argument("--json", metavar="PATH|-", help="write the result as JSON")
@@ -228,7 +239,7 @@ def _document(choice: Choice, export: Export, seconds: float) -> dict[str, Any]:
     }
 
 
-def _print(export: Export, document: dict[str, Any]) -> None:
+def _print(export: Export, document: dict[str, Any], android: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -279,6 +290,8 @@ def _print(export: Export, document: dict[str, Any]) -> None:
         console.print(synthetic_words(export.material.description))
     for bundle in export.bundles:
         console.print(f"wrote {bundle.folder}")
+    if android is not None:
+        console.print(f"wrote {android} with {export.bundles[-1].name}: its README.md says how to add it to an app")
     console.print(f"{document['seconds']} s; next: tkd-bench --device host")
 
 
