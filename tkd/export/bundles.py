@@ -270,6 +270,7 @@ def _card(choice: Choice, feeding: Feeding) -> Card:
         input_description=feeding.description,
         output_description="logits",
         channel_scale=feeding.channel_scale if feeding.front is None else (),
+        sample_rate_hz=0 if feeding.front is None else feeding.config.sample_rate_hz,
         documents={
             "front_end.json": feeding.document(),
             "provenance.json": {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from android_bench.device import HostDevice
 from android_bench.measure import measure
@@ -12,14 +13,16 @@ from android_bench.records import RunPlan
 from converters.errors import ConversionError, GateFailedError
 from converters.metadata import read_metadata
 from converters.parity import ParityGates
+from converters.pipeline import ConversionRequest, convert
 from converters.runners import run_tflite
 from tests.tkd.conftest import silent
-from tkd.audio.features import FEATURES
+from tkd.audio.features import FEATURES, FeatureConfig, FrontEnd
+from tkd.audio.graph_front_end import GraphFrontEnd
 from tkd.checkpoint import load_student, read_checkpoint
 from tkd.errors import SettingsError
 from tkd.evaluate import predict
 from tkd.export.bundles import Export, Gates, Wanted, export_student
-from tkd.export.choose import Choice
+from tkd.export.choose import STARTERS, Choice
 from tkd.export.feeding import feeding_of
 from tkd.export.material import Amounts, Material, load_material
 from tkd.scoring.clips import choose_clips, logits_of
@@ -88,6 +91,9 @@ def test_the_file_alone_says_what_audio_it_takes(export: Export) -> None:
     assert seen is not None
     assert seen.input["dimension_names"] == ["batch", "samples"]
     assert seen.input["description"] == "mono audio at 16000 Hz: 16-bit samples divided by 32768"
+    assert seen.input["content"] == {
+        "content_properties_type": 4, "content_properties": {"sample_rate": 16_000, "channels": 1},
+    }  # fmt: skip
     assert seen.channel_scale == ()
     assert seen.documents["front_end.json"] == export.bundles[1].document["front_end"]
 
@@ -141,3 +147,19 @@ def test_data_of_another_rate_or_length_are_refused(export: Export, spoken_corpu
 def test_a_waveform_longer_than_the_model_is_refused_by_the_file_itself(export: Export) -> None:
     with pytest.raises(ConversionError, match=r"16001|\(1, 16000\)"):
         run_tflite(export.bundles[0].model, np.zeros((1, 16_001), np.float32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(STARTERS.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_every_starter_gives_the_same_logits_with_its_front_end_inside(path: Path) -> None:
+    checkpoint = read_checkpoint(path)
+    student, config = load_student(checkpoint), FeatureConfig.from_dict(checkpoint.spec.features)
+    rng = np.random.default_rng(0)
+    time_s = np.arange(16_000) / 16_000
+    tones = [np.sin(2 * np.pi * pitch * time_s * (1 + time_s)) * np.hanning(16_000) for pitch in (90, 210, 1_300)]
+    clips = np.float32(0.2 * np.array(tones) + 0.002 * rng.standard_normal((3, 16_000)))
+    expected = predict(student, FrontEnd(config)(torch.from_numpy(clips)))
+
+    made = convert(ConversionRequest(module=student, front=GraphFrontEnd(config, 16_000), example=clips[:1]))
+
+    assert np.abs(run_tflite(made.float32.content, clips) - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
