@@ -1,9 +1,11 @@
 package tkd.keywords
 
+import android.annotation.SuppressLint
 import android.content.Context
 import android.media.AudioFormat
 import android.media.AudioRecord
 import android.media.MediaRecorder
+import java.io.IOException
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlin.concurrent.thread
 
@@ -17,24 +19,34 @@ class KeywordListener(
     private val onKeyword: (Detection) -> Unit,
     private val onError: (String) -> Unit
 ) {
-    private val running = AtomicBoolean(false)
+    private var running: AtomicBoolean? = null
     private var worker: Thread? = null
 
     /** Starts to listen; does nothing while it listens already. */
+    @Synchronized
     fun start() {
-        if (running.compareAndSet(false, true)) worker = thread(name = "tkd-keywords") { listen() }
+        if (running?.get() == true) return
+        // One flag for each run: a run that was told to end from its own callback must not take up the next one's.
+        val mine = AtomicBoolean(true)
+        running = mine
+        worker = thread(name = "tkd-keywords") { listen(mine) }
     }
 
     /** Ends listening and waits for the thread, unless it is that thread that calls. */
     fun stop() {
-        running.set(false)
-        if (Thread.currentThread() !== worker) worker?.join()
+        val ending = synchronized(this) {
+            running?.set(false)
+            worker
+        }
+        if (Thread.currentThread() !== ending) ending?.join()
     }
 
-    private fun listen() {
+    private fun listen(running: AtomicBoolean) {
         try {
-            val failure = KeywordModel(context).use { model -> record(model) }
+            val failure = KeywordModel(context).use { model -> record(model, running) }
             if (failure != null) onError(failure)
+        } catch (refused: IOException) {
+            onError("the model cannot be read: ${refused.message}")
         } catch (refused: RuntimeException) {
             onError("listening failed: ${refused.message}")
         } finally {
@@ -43,7 +55,7 @@ class KeywordListener(
     }
 
     /** Feeds the model hop by hop; what went wrong, or null when it was stopped. */
-    private fun record(model: KeywordModel): String? {
+    private fun record(model: KeywordModel, running: AtomicBoolean): String? {
         val recorder = recorder() ?: return "no microphone at ${Settings.SAMPLE_RATE_HZ} Hz: is RECORD_AUDIO granted?"
         val window = Window()
         val detector = Detector()
@@ -51,7 +63,7 @@ class KeywordListener(
         try {
             recorder.startRecording()
             while (running.get()) {
-                if (!readFully(recorder, hop)) return if (running.get()) "the microphone stopped" else null
+                if (!readFully(recorder, hop)) return "the microphone stopped"
                 window.push(hop)
                 detector.add(model.probabilities(window.samples), window.pushed)?.let(onKeyword)
             }
@@ -61,16 +73,18 @@ class KeywordListener(
         }
     }
 
+    /** Fills [hop], which takes as long as it lasts; false where the microphone gives no more. */
     private fun readFully(recorder: AudioRecord, hop: ShortArray): Boolean {
         var read = 0
-        while (read < hop.size && running.get()) {
+        while (read < hop.size) {
             val count = recorder.read(hop, read, hop.size - read)
             if (count <= 0) return false
             read += count
         }
-        return read == hop.size
+        return true
     }
 
+    @SuppressLint("MissingPermission") // start() asks for it
     private fun recorder(): AudioRecord? {
         val mono = AudioFormat.CHANNEL_IN_MONO
         val encoding = AudioFormat.ENCODING_PCM_16BIT
