@@ -6,7 +6,7 @@ Engines read the flatbuffer and never see the zip; `unzip model.tflite` and Tens
 Between `converters.lowering.writer`, which puts the buffer into the file, and whoever gets a bare `.tflite`.
 Tested in `tests/converters/test_metadata.py`.
 
-Source: `metadata_schema.fbs` of tensorflow/tflite-support, version 1.0.1, file identifier M001.
+Source: `metadata_schema.fbs` of tensorflow/tflite-support 0.4.4, file identifier M001.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ConversionError
-from converters.flat_tables import read_table, write_table
+from converters.flat_tables import OneOf, read_table, write_table
 
 BUFFER = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
-_PARSER_VERSION = "1.0.0"
+# What a reader has to know; audio came later.
+_PARSER_VERSION, _AUDIO_PARSER_VERSION = "1.0.0", "1.3.0"
 _LABELS = "labels.txt"
+_FEATURE, _AUDIO = 1, 4
 _UNKNOWN, _DESCRIPTIONS, _AXIS_LABELS = 0, 1, 2
 # A zip dates its files; one date for all keeps the bytes of an export a function of what is exported.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -49,8 +51,12 @@ TABLES: dict[str, tuple[tuple[str, Any], ...]] = {
         ("process_units", ["ProcessUnit"]), ("stats", "Stats"), ("associated_files", ["AssociatedFile"]),
     ),
     "AssociatedFile": (("name", "string"), ("description", "string"), ("type", "byte"), ("locale", "string")),
-    "Content": (("content_properties_type", "byte"), ("content_properties", "FeatureProperties")),
+    "Content": (
+        ("content_properties_type", "byte"),
+        ("content_properties", OneOf("content_properties_type", {1: "FeatureProperties", 4: "AudioProperties"})),
+    ),
     "FeatureProperties": (),
+    "AudioProperties": (("sample_rate", "uint"), ("channels", "uint")),
     "ProcessUnit": (("options_type", "byte"), ("options", "NormalizationOptions")),
     "NormalizationOptions": (("mean", ["float"]), ("std", ["float"])),
     "Stats": (("max", ["float"]), ("min", ["float"])),
@@ -72,6 +78,7 @@ class Card:
         input_description: what the input is, with units.
         output_description: what the output is.
         channel_scale: what each channel of the input has to be divided by before it is fed; empty for nothing.
+        sample_rate_hz: of an input that is mono audio; 0 where it is none.
         documents: JSON values by file name, such as `front_end.json`, that are put into the zip.
     """
 
@@ -85,6 +92,7 @@ class Card:
     input_description: str = ""
     output_description: str = ""
     channel_scale: tuple[float, ...] = ()
+    sample_rate_hz: int = 0
     documents: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,13 +107,16 @@ class Card:
 
 def metadata_buffer(card: Card, *, input_name: str, output_name: str) -> bytes:
     """The content of the buffer TFLITE_METADATA."""
-    feature = {"content_properties_type": 1, "content_properties": {}}
+    feature = {"content_properties_type": _FEATURE, "content_properties": {}}
     given: dict[str, Any] = {
         "name": input_name,
         "description": card.input_description,
         "dimension_names": list(card.axes),
         "content": feature,
     }
+    if card.sample_rate_hz:
+        audio = {"sample_rate": card.sample_rate_hz, "channels": 1}
+        given["content"] = {"content_properties_type": _AUDIO, "content_properties": audio}
     if card.channel_scale:
         options = {"mean": [0.0], "std": list(card.channel_scale)}
         given["process_units"] = [{"options_type": 1, "options": options}]
@@ -124,7 +135,7 @@ def metadata_buffer(card: Card, *, input_name: str, output_name: str) -> bytes:
         "associated_files": [
             {"name": name, "description": "JSON", "type": _DESCRIPTIONS} for name in sorted(card.documents)
         ],
-        "min_parser_version": _PARSER_VERSION,
+        "min_parser_version": _AUDIO_PARSER_VERSION if card.sample_rate_hz else _PARSER_VERSION,
     }
     builder = flatbuffers.Builder(1 << 12)
     builder.Finish(write_table(builder, TABLES, "ModelMetadata", model), file_identifier=_IDENTIFIER)

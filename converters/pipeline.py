@@ -11,14 +11,14 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from converters.advice import advise
 from converters.bundle_contents import Precision
 from converters.errors import ConversionError, GateFailedError
+from converters.float_front import put_in_front
 from converters.graph import Graph, read_graph
 from converters.int8_builder import Int8Builder
 from converters.latency import latency_ratios
@@ -34,7 +34,7 @@ from converters.onnx_file import read_model
 from converters.parity import INT8_STAGE, ParityGates, ParityReport, check_gates, compare, stage_of
 from converters.quant_report import QuantReport, Shares, report_quantization, shares_of
 from converters.request import Conversion, ConversionRequest, TfliteFile
-from converters.runners import Floats, TfliteModel, run_onnx, run_torch
+from converters.runners import Floats, TfliteModel, run_onnx, run_tflite, run_torch
 from converters.to_onnx import to_onnx
 from converters.tune import Tuner, Tuning, tune
 from converters.weight_forms import WeightForm, change_weights, dynamic_forms, float16_forms
@@ -60,36 +60,35 @@ def convert(request: ConversionRequest) -> Conversion:
     with clock.step("to_onnx"):
         content = _onnx_of(request)
     with clock.step("lower"):
-        graph = read_graph(read_model(content), request.example.shape)
-        _check_input(graph.inputs, graph.shapes, request.example.shape)
-        model = lower(graph, request.choices)
-    tuning, choices = None, request.choices
+        source = _lowered(request, content)
+    tuning = None
     if request.tuner is not None:
         with clock.step("tune"):
-            tuning = _tuned(request, request.tuner, graph, content)
-            choices = tuning.chosen
-            model = lower(graph, choices)
-    write = partial(_file, onnx=content, card=request.card, choices=choices)
+            tuning = _tuned(request, request.tuner, source)
+            source = source.lowered(tuning.chosen)
+    model = source.body
     with clock.step("write_float32"):
-        files: dict[Precision, TfliteFile] = {"float32": write("float32", model)}
+        files: dict[Precision, TfliteFile] = {"float32": _file("float32", source, model, request.card)}
     for precision in request.wanted:
         if precision in _FORMS:
             with clock.step(f"write_{precision}"):
-                files[precision] = write(precision, change_weights(model, _FORMS[precision](model)))
+                changed = change_weights(model, _FORMS[precision](model))
+                files[precision] = _file(precision, source, changed, request.card)
     quantized = None
     if "int8" in request.wanted:
-        quantized = _quantized(request, model, clock)
+        quantized = _quantized(request, source, clock)
         with clock.step("write_int8"):
-            files["int8"] = write("int8", quantized.int8)
+            files["int8"] = _file("int8", source, quantized.int8, request.card)
     inputs, described = _check_inputs(request)
     with clock.step("parity"):
         parity = _parity(request, content, files, inputs, described)
     quantization, advice = None, None
     if quantized is not None:
         with clock.step("layers"):
-            quantization = _layers(request, quantized, inputs)
+            quantization = _layers(request, quantized, source.body_inputs(inputs[:_LAYER_CLIPS]))
     if request.gates is not None:
-        shares: dict[str, Shares] = {precision: file.shares for precision, file in files.items()}
+        # A float front is no int8 that was missed.
+        shares: dict[str, Shares] = {} if quantized is None else {"int8": shares_of(quantized.int8)}
         check_gates(parity, request.gates, shares=shares, advice=_advice(quantization))
     if quantized is not None and quantization is not None and request.advises:
         with clock.step("advice"):
@@ -117,6 +116,66 @@ _FORMS: Mapping[Precision, Callable[[Model], dict[str, WeightForm]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Source:
+    """What every file is made from.
+
+    Attributes:
+        onnx: the whole network.
+        graph: of the body; the whole network where there is no front.
+        front: float32, in front of every form of the body; None where there is none.
+        choices: the way in which the body was lowered.
+        body: float32, flat: what precisions are forms of.
+    """
+
+    onnx: bytes
+    graph: Graph
+    front: Model | None
+    choices: Choices
+    body: Model
+
+    def lowered(self, choices: Choices) -> _Source:
+        """The same with the body lowered in another way."""
+        return replace(self, choices=choices, body=lower(self.graph, choices))
+
+    def whole(self, body: Model) -> Model:
+        """A form of the body behind the front."""
+        return body if self.front is None else put_in_front(self.front, body)
+
+    def stored(self, body: Model) -> Model:
+        """A form of the body as its file has it, behind the front."""
+        model = self.whole(body)
+        return outline(model) if self.choices.steps == "called" else model
+
+    def body_inputs(self, inputs: Floats) -> Floats:
+        """What the body gets when the file gets `inputs`, shape (inputs, *axes)."""
+        return inputs if self.front is None else run_tflite(write_model(self.front, description="front"), inputs)
+
+
+def _lowered(request: ConversionRequest, content: bytes) -> _Source:
+    choices = request.choices
+    if request.front is None:
+        graph = _graph(content, request.example.shape)
+        return _Source(onnx=content, graph=graph, front=None, choices=choices, body=lower(graph, choices))
+    import torch
+
+    assert request.module is not None
+    example = torch.from_numpy(request.example.astype(np.float32))
+    between = f"{request.input_name}/front"
+    front = to_onnx(request.front, example, input_name=request.input_name, output_name=between)
+    lowered = lower(_graph(front.SerializeToString(), request.example.shape), Choices())
+    shape = lowered.tensors[lowered.outputs[0]].shape
+    body = to_onnx(request.module, torch.zeros(shape), input_name=between, output_name=request.output_name)
+    graph = _graph(body.SerializeToString(), shape)
+    return _Source(onnx=content, graph=graph, front=lowered, choices=choices, body=lower(graph, choices))
+
+
+def _graph(content: bytes, example: tuple[int, ...]) -> Graph:
+    graph = read_graph(read_model(content), example)
+    _check_input(graph.inputs, graph.shapes, example)
+    return graph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Quantized:
     """The int8 model, what built it, and which operators it leaves out."""
 
@@ -125,9 +184,9 @@ class _Quantized:
     mixture: Mixture
 
 
-def _quantized(request: ConversionRequest, model: Model, clock: _Clock) -> _Quantized:
+def _quantized(request: ConversionRequest, source: _Source, clock: _Clock) -> _Quantized:
     assert request.calibration is not None
-    clips = request.calibration.astype(np.float32)
+    model, clips = source.body, source.body_inputs(request.calibration.astype(np.float32))
     kept = kept_float(model, request.keep_float)
     with clock.step("calibrate"):
         builder = Int8Builder(model, clips, request.method, request.rounding)
@@ -147,7 +206,7 @@ def _layers(request: ConversionRequest, quantized: _Quantized, inputs: Floats) -
         quantized.int8,
         write_model(quantized.builder.equalized, description="equalized"),
         write_model(quantized.int8, description="flat"),
-        inputs[:_LAYER_CLIPS],
+        inputs,
         method=request.method,
         rounding=request.rounding,
         calibration_clips=quantized.builder.calibrated_on,
@@ -159,39 +218,34 @@ def _onnx_of(request: ConversionRequest) -> bytes:
         return request.onnx
     import torch
 
-    assert request.module is not None
+    assert request.whole is not None
     example = torch.from_numpy(request.example.astype(np.float32))
-    model = to_onnx(request.module, example, input_name=request.input_name, output_name=request.output_name)
+    model = to_onnx(request.whole, example, input_name=request.input_name, output_name=request.output_name)
     written: bytes = model.SerializeToString()
     return written
 
 
-def _stored(model: Model, choices: Choices) -> Model:
-    """The model as its file has it."""
-    return outline(model) if choices.steps == "called" else model
-
-
-def _tuned(request: ConversionRequest, tuner: Tuner, graph: Graph, onnx: bytes) -> Tuning:
+def _tuned(request: ConversionRequest, tuner: Tuner, source: _Source) -> Tuning:
     """What is fastest for the int8 file, or the float32 one where none is asked for."""
     bounds = request.gates or ParityGates()
     inputs = _check_inputs(request)[0][:_TUNED_INPUTS]
-    expected = run_onnx(onnx, inputs)
+    expected = run_onnx(source.onnx, inputs)
 
     least: list[float] = []
 
-    def floats(choices: Choices) -> tuple[Model, bytes]:
-        model = lower(graph, choices)
-        content = write_model(_stored(model, choices), description="tuned")
+    def floats(choices: Choices) -> tuple[_Source, bytes]:
+        way = source.lowered(choices)
+        content = write_model(way.stored(way.body), description="tuned")
         seen = compare("onnx → float32", expected, TfliteModel(content).run(inputs))
         check_gates(ParityReport(stages=(seen,), inputs="tuned"), bounds)
-        return model, content
+        return way, content
 
     def int8(choices: Choices) -> bytes:
-        model, _ = floats(choices)
+        way, _ = floats(choices)
         assert request.calibration is not None
-        clips = request.calibration[:_TUNED_CLIPS].astype(np.float32)
-        builder = Int8Builder(model, clips, request.method, "nearest")
-        kept = kept_float(model, request.keep_float)
+        clips = way.body_inputs(request.calibration[:_TUNED_CLIPS].astype(np.float32))
+        builder = Int8Builder(way.body, clips, request.method, "nearest")
+        kept = kept_float(way.body, request.keep_float)
         mixture = _mixture(request, builder, kept)
         quantized = builder.build(mixture.plan)
         # A way must not win by leaving int8.
@@ -202,17 +256,18 @@ def _tuned(request: ConversionRequest, tuner: Tuner, graph: Graph, onnx: bytes) 
                 stage=INT8_STAGE, measure=f"share of {of_what} that are int8", seen=seen, bound=least[0],
                 advice="the way to begin with has more",
             )  # fmt: skip
-        return write_model(_stored(quantized, choices), description="tuned")
+        return write_model(way.stored(quantized), description="tuned")
 
     if "int8" in request.wanted:
         return tune(tuner, int8, inputs[:1], "int8", request.choices)
     return tune(tuner, lambda choices: floats(choices)[1], inputs[:1], "float32", request.choices)
 
 
-def _file(precision: Precision, model: Model, *, onnx: bytes, card: Card | None, choices: Choices) -> TfliteFile:
-    source = hashlib.sha256(onnx).hexdigest()[:16]
-    description = f"{precision}, lowered by tkd's converters from ONNX sha256 {source}"
-    stored = _stored(model, choices)
+def _file(precision: Precision, source: _Source, body: Model, card: Card | None) -> TfliteFile:
+    model = source.whole(body)
+    hashed = hashlib.sha256(source.onnx).hexdigest()[:16]
+    description = f"{precision}, lowered by tkd's converters from ONNX sha256 {hashed}"
+    stored = source.stored(body)
     if card is None:
         content = write_model(stored, description=description)
     else:
@@ -244,8 +299,8 @@ def _parity(
     from_onnx = run_onnx(onnx, inputs)
     from_float = TfliteModel(files["float32"].content).run(inputs)
     stages = []
-    if request.module is not None:
-        stages.append(compare("torch → onnx", run_torch(request.module, inputs), from_onnx))
+    if request.whole is not None:
+        stages.append(compare("torch → onnx", run_torch(request.whole, inputs), from_onnx))
     stages.append(compare("onnx → float32", from_onnx, from_float))
     for precision, file in files.items():
         if precision != "float32":

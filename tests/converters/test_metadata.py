@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import zipfile
 
+import flatbuffers
 import numpy as np
 import pytest
 from torch import nn
 
 from converters.errors import ConversionError
+from converters.flat_tables import read_table, write_table
 from converters.lowering.writer import write_model
-from converters.metadata import BUFFER, Card, metadata_buffer, read_metadata, with_files
+from converters.metadata import BUFFER, TABLES, Card, metadata_buffer, read_metadata, with_files
 from converters.pipeline import ConversionRequest, convert
 from converters.runners import run_tflite
 from tests.converters.toys import inputs
@@ -68,6 +70,26 @@ def test_the_files_behind_the_model_are_an_ordinary_zip(conversion):
 
 def test_the_buffer_has_the_identifier_that_readers_look_for():
     assert b"M001" == metadata_buffer(CARD, input_name="input", output_name="output")[4:8]
+
+
+def test_an_audio_input_says_its_rate_where_readers_of_audio_models_look():
+    card = Card(name="ear", sample_rate_hz=16_000)
+    buffer = metadata_buffer(card, input_name="waveform", output_name="logits")
+    table = read_table(buffer, TABLES, "ModelMetadata")
+    (subgraph,) = table["subgraph_metadata"]
+    assert "1.3.0" == table["min_parser_version"]
+    assert subgraph["input_tensor_metadata"][0]["content"] == {
+        "content_properties_type": 4, "content_properties": {"sample_rate": 16_000, "channels": 1},
+    }  # fmt: skip
+    assert {} == subgraph["output_tensor_metadata"][0]["content"]["content_properties"]
+
+
+def test_content_of_a_kind_that_nothing_here_knows_is_read_over():
+    builder = flatbuffers.Builder(64)
+    table = write_table(builder, {"Content": (("content_properties_type", "byte"),)}, "Content",
+                        {"content_properties_type": 2})  # fmt: skip
+    builder.Finish(table)
+    assert {"content_properties_type": 2} == read_table(bytes(builder.Output()), TABLES, "Content")
 
 
 def test_a_card_without_labels_or_documents_adds_no_zip():

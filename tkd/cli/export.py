@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,15 +47,24 @@ def _command(argv: Sequence[str]) -> int:
     if options.onnx is not None:
         from tkd.cli.export_onnx import export_onnx
 
+        if options.input != "features":
+            raise ConversionError(
+                "--input goes with a student, whose front end is known; an ONNX model has the input it has"
+            )
         wanted = _wanted(options)
         return export_onnx(options, wanted, _gates(options).parity, check)
     if options.calibration is not None:
         raise ConversionError("--calibration goes with --onnx; a student is calibrated on clips of its --data")
+    if options.android is not None and options.input != "waveform":
+        raise ConversionError("--android writes a module that records audio: give --input waveform with it")
     from tkd.audio.features import FeatureConfig
+    from tkd.export.android import check_module_folder, write_module
     from tkd.export.bundles import export_student
     from tkd.export.choose import choose_checkpoint
     from tkd.export.material import Amounts, find_data, load_material
 
+    if options.android is not None:
+        check_module_folder(options.android, force=options.force)
     choice = choose_checkpoint(options.student, options.checkpoint, options.runs)
     spec = choice.checkpoint.spec
     quiet = options.json == "-"
@@ -81,12 +91,14 @@ def _command(argv: Sequence[str]) -> int:
         force=options.force,
         prove=check.prove,
     )
+    if options.android is not None:
+        write_module(options.android, export.bundles[-1], force=options.force)
     document = {**_document(choice, export, time.monotonic() - start), "engine_check": check.document()}
     if options.json:
         text = json.dumps(document, indent=2) + "\n"
         sys.stdout.write(text) if quiet else write_text(Path(options.json), text)
     if not quiet:
-        _print(export, document, check.sentence())
+        _print(export, document, check.sentence(), options.android)
     return ExitCode.GOOD
 
 
@@ -100,6 +112,7 @@ def _wanted(options: argparse.Namespace) -> Wanted:
         keep_float=tuple(options.keep_float),
         method=options.ranges,
         tuner=None if options.tune is None else tuner_of(options.tune),
+        input=options.input,
     )
 
 
@@ -138,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--int8", action="store_true", help="also one in int8; says which operators stay float, and why")
     made.add_argument(
+        "--input",
+        choices=("features", "waveform"),
+        default="features",
+        help="what the files are fed: features, or audio with the front end inside the graph, in float32 (features)",
+    )
+    made.add_argument(
         "--keep-float",
         action="append",
         default=[],
@@ -162,6 +181,10 @@ def _parser() -> argparse.ArgumentParser:
         "--data", type=Path, metavar="DIR", help="data set to calibrate and score on (default: the checkpoint's)"
     )
     made.add_argument("--output", type=Path, default=Path("exports"), metavar="DIR", help="where bundles go (exports)")
+    made.add_argument(
+        "--android", type=Path, metavar="DIR",
+        help="also a Kotlin module for an Android app, with the smallest of the files; with --input waveform",
+    )  # fmt: skip
     made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where training runs are (runs)")
     made.add_argument(
         "--engine-check",
@@ -242,18 +265,19 @@ def _document(choice: Choice, export: Export, seconds: float) -> dict[str, Any]:
         ],
         "accuracy": accuracy_table(export.stages),
         "conversion": report_document(export.conversion),
+        "against_front_end_outside": [asdict(each) for each in export.against_outside],
         "seconds": round(seconds, 2),
     }
 
 
-def _print(export: Export, document: dict[str, Any], on_engine: str) -> None:
+def _print(export: Export, document: dict[str, Any], on_engine: str, android: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from converters.report import mixture_sentence
     from tkd.cli.tune import print_tuning
     from tkd.evaluate import SHORT_NAMES
-    from tkd.export.bundles import paired_words
+    from tkd.export.bundles import outside_words, paired_words
     from tkd.provenance import synthetic_words
 
     console = Console(highlight=False, soft_wrap=True)
@@ -280,11 +304,14 @@ def _print(export: Export, document: dict[str, Any], on_engine: str) -> None:
         if stage.paired is not None and stage.paired.gained + stage.paired.lost:
             counts = f"{stage.paired.gained} clips gained, {stage.paired.lost} lost"
             console.print(f"{stage.name} to torch: {paired_words(stage.paired)} points on the test split; {counts}")
+    for seen in export.against_outside:
+        console.print(outside_words(seen))
     if export.conversion.int8 is not None and export.conversion.mixture is not None:
         shares = export.conversion.int8.shares
+        front = "the front end is float32; behind it, " if export.against_outside else ""
         console.print(
             f"int8: {100 * shares.operators:.0f} % of operators, {100 * shares.macs:.0f} % of MACs, "
-            f"{100 * shares.weight_bytes:.0f} % of weight bytes; {mixture_sentence(export.conversion.mixture)}"
+            f"{100 * shares.weight_bytes:.0f} % of weight bytes; {front}{mixture_sentence(export.conversion.mixture)}"
         )
     latency = export.conversion.latency.get("int8")
     if latency is not None and latency.is_slower:
@@ -299,6 +326,8 @@ def _print(export: Export, document: dict[str, Any], on_engine: str) -> None:
         print_tuning(export.conversion.tuning)
     for bundle in export.bundles:
         console.print(f"wrote {bundle.folder}")
+    if android is not None:
+        console.print(f"wrote {android} with {export.bundles[-1].name}: its README.md says how to add it to an app")
     console.print(f"{document['seconds']} s; next: tkd-bench --device host")
 
 

@@ -1,0 +1,77 @@
+package tkd.keywords
+
+import android.content.Context
+import java.io.Closeable
+import java.io.FileInputStream
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import java.nio.channels.FileChannel
+import kotlin.math.exp
+import org.tensorflow.lite.Interpreter
+
+/** The model of this module: audio in, one probability a label out. Used by one thread at a time. */
+class KeywordModel(context: Context) : Closeable {
+    private val interpreter = Interpreter(mapped(context), Interpreter.Options().setNumThreads(1))
+    private val input = direct(Settings.SAMPLES * Settings.INPUT_BYTES)
+    private val output = direct(Settings.LABELS.size * Settings.OUTPUT_BYTES)
+
+    init {
+        val shape = interpreter.getInputTensor(0).shape()
+        require(shape.contentEquals(intArrayOf(1, Settings.SAMPLES))) {
+            "the model takes ${shape.contentToString()}; expected [1, ${Settings.SAMPLES}]: export the module again"
+        }
+    }
+
+    /** What the model says of [samples]: mono audio at [Settings.SAMPLE_RATE_HZ] in [-1, 1), no other length. */
+    fun logits(samples: FloatArray): FloatArray {
+        require(samples.size == Settings.SAMPLES) { "${samples.size} samples; expected ${Settings.SAMPLES}" }
+        input.rewind()
+        for (sample in samples) input.putFloat(sample)
+        run()
+        return FloatArray(Settings.LABELS.size) { value(it) }
+    }
+
+    /** The probability of each label, in the order of [Settings.LABELS]. */
+    fun probabilities(samples: FloatArray): FloatArray = probabilitiesOf(logits(samples))
+
+    /** The output as the model stores it, for stored input: what the golden vectors hold. */
+    internal fun stored(samples: ByteArray): ByteArray {
+        input.rewind()
+        input.put(samples)
+        run()
+        return ByteArray(output.capacity()).also { output.get(it) }
+    }
+
+    private fun run() {
+        input.rewind()
+        output.rewind()
+        interpreter.run(input, output)
+        output.rewind()
+    }
+
+    private fun value(label: Int): Float =
+        if (Settings.OUTPUT_IS_INT8) (output.get(label) - Settings.OUTPUT_ZERO_POINT) * Settings.OUTPUT_SCALE
+        else output.getFloat(4 * label)
+
+    override fun close() = interpreter.close()
+
+    private companion object {
+        fun direct(bytes: Int): ByteBuffer = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
+
+        fun mapped(context: Context): ByteBuffer = context.assets.openFd(Settings.MODEL_ASSET).use { file ->
+            FileInputStream(file.fileDescriptor).channel.use {
+                it.map(FileChannel.MapMode.READ_ONLY, file.startOffset, file.declaredLength)
+            }
+        }
+    }
+}
+
+/** Softmax where a clip has one label, sigmoid where it may have several. */
+internal fun probabilitiesOf(logits: FloatArray): FloatArray {
+    if (Settings.HAS_SEVERAL_LABELS) return FloatArray(logits.size) { 1 / (1 + exp(-logits[it])) }
+    var largest = logits[0]
+    for (logit in logits) largest = maxOf(largest, logit)
+    val powers = FloatArray(logits.size) { exp(logits[it] - largest) }
+    val total = powers.sum()
+    return FloatArray(powers.size) { powers[it] / total }
+}
