@@ -122,15 +122,6 @@ def measure_with_tool(
     known = (*device.concerns(device.state()), *concerns)
     tool: Tool | None = None
 
-    def attempt(one: ToolMeasurement, stage: Callable[[ToolMeasurement], None]) -> None:
-        if one.failure is None:
-            try:
-                stage(one)
-            except GoldenMismatchError as error:
-                one.failure = Failure(kind="golden", message=str(error))
-            except DeviceError as error:
-                one.failure = Failure(kind="device", message=str(error))
-
     def prove(one: ToolMeasurement) -> None:
         nonlocal tool
         tool = tool or get_to_know(device, path, one.bundle, plan)
@@ -154,33 +145,18 @@ def measure_with_tool(
 
         return measured
 
-    def is_fit(index: int) -> bool:
-        if watcher.gate is None or all(one.failure for one in found):
-            return True
-        try:
-            answer = watcher.gate()
-        except DeviceError as error:
-            for one in found:
-                one.failure = one.failure or Failure(kind="device", message=str(error))
-            return False
-        if answer.reasons:
-            waited_s = round(answer.waited_s, 1)
-            rejections.append(Rejection(index=index, reasons=answer.reasons, waited_s=waited_s, at_utc=utc_now()))
-            watcher.rejected(rejections[-1])
-        return not answer.reasons
-
     try:
         for one in found:
-            attempt(one, prove)
+            _attempt(one, prove)
         fit: dict[int, bool] = {}
         for model, index in block_order(len(found), plan.blocks):
             if index not in fit:
-                fit[index] = is_fit(index)
+                fit[index] = _is_fit(index, watcher, found, rejections)
             if fit[index]:
-                attempt(found[model], block(index))
+                _attempt(found[model], block(index))
             watcher.step()
         for one in found:
-            attempt(one, predict)
+            _attempt(one, predict)
             watcher.step()
     except KeyboardInterrupt:
         interrupted = True
@@ -196,6 +172,34 @@ def measure_with_tool(
         interrupted=interrupted,
         rejected=tuple(rejections),
     )
+
+
+def _attempt(one: ToolMeasurement, stage: Callable[[ToolMeasurement], None]) -> None:
+    """One stage of a model that has not failed yet; how it fails is kept."""
+    if one.failure is None:
+        try:
+            stage(one)
+        except GoldenMismatchError as error:
+            one.failure = Failure(kind="golden", message=str(error))
+        except DeviceError as error:
+            one.failure = Failure(kind="device", message=str(error))
+
+
+def _is_fit(index: int, watcher: ToolWatcher, found: Sequence[ToolMeasurement], rejections: list[Rejection]) -> bool:
+    """Whether the device is fit for this round; one that has gone fails every model."""
+    if watcher.gate is None or all(one.failure for one in found):
+        return True
+    try:
+        answer = watcher.gate()
+    except DeviceError as error:
+        for one in found:
+            one.failure = one.failure or Failure(kind="device", message=str(error))
+        return False
+    if answer.reasons:
+        waited_s = round(answer.waited_s, 1)
+        rejections.append(Rejection(index=index, reasons=answer.reasons, waited_s=waited_s, at_utc=utc_now()))
+        watcher.rejected(rejections[-1])
+    return not answer.reasons
 
 
 def document(session: ToolSession) -> dict[str, Any]:
