@@ -80,12 +80,17 @@ def commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[s
     }
 
 
-def emulated_commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[str, ...]]:
-    """What `run_instructions`, `run_operators` and `run_predictions` start on the device; files are pushed."""
+def emulated_commands(
+    device: Device, bundle: Bundle, plan: RunPlan, ticking: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """What `run_instructions`, `run_operators` and `run_predictions` start on the device; files are pushed.
+
+    `ticking` starts the runner that counts operators.
+    """
     pack = {"eval_inputs": device.push(bundle.folder / "eval_inputs.npy")}
     return {
         "count": _command(device, bundle, plan, _COUNT_STAGES, {}),
-        "operators": _command(device, bundle, plan, _OPERATOR_STAGES, {}),
+        "operators": (*ticking, *_command(device, bundle, plan, _OPERATOR_STAGES, {})[len(device.runner) :]),
         "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
     }
 
@@ -228,7 +233,10 @@ def parse_counts(stderr: str, runs: int, name: str) -> Instructions:
 
 
 def run_operators(device: Device, bundle: Bundle, plan: RunPlan) -> OperatorCounts:
-    """One process on an emulated processor that counts the instructions of each operator; as `run_instructions`."""
+    """One process on an emulated processor that counts the instructions of each operator; as `run_instructions`.
+
+    Wants the build `ticks` of the native runner.
+    """
     lines, result = _run_with_result(device, bundle, plan, _OPERATOR_STAGES, {})
     return parse_operators(result.stderr, lines[4]["ops"], bundle.name)
 
