@@ -9,7 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+from scipy.stats import spearmanr
 
 from converters.files import write_text
 from tkd.students import STUDENTS
@@ -37,6 +40,7 @@ PUBLISHED_PIXEL1_MS: Mapping[str, float] = {
     "res15": 424.0,
 }
 _LARGE, _SMALL = "res15", "tcresnet8"
+_FEWEST_PAIRS = 5
 Line = Mapping[str, Any]
 
 
@@ -162,6 +166,25 @@ def _times(rows: Sequence[Row]) -> list[str]:
         "Published: Choi et al. 2019 (arXiv 1904.03814), table 1. Measured by others with TensorFlow 1.13's float kernels on one little core of a real Pixel 1; another engine, another year.",  # noqa: E501
         "*ns a count* divides the published time by our float32 count of instructions: "
         "where it is large, the engine of 2019 or the memory did worse than today's instructions tell.",
+        *_agreement(rows),
+    ]
+
+
+def _agreement(rows: Sequence[Row]) -> list[str]:
+    """How well the counts go with the published times, in a sentence; none where there are too few."""
+    known = [
+        (PUBLISHED_PIXEL1_MS[row.student], count)
+        for row in rows
+        if row.student in PUBLISHED_PIXEL1_MS and (count := row.count("float32")) is not None
+    ]
+    if len(known) < _FEWEST_PAIRS:
+        return []
+    times, counts = zip(*known, strict=True)
+    each = sorted(1e6 * time / count for time, count in known)
+    rank = float(spearmanr(times, counts).statistic)
+    return [
+        f"Over these {len(known)} networks a count stands for {median(each):.2f} ns "
+        f"({each[0]:.2f} to {each[-1]:.2f}); Spearman's rank correlation of counts and published times is {rank:.3f}.",
     ]
 
 
