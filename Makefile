@@ -7,13 +7,15 @@ READY := .venv/ready
 DEMO_CLIPS ?= 12000
 NOW := $(shell date -u +%Y%m%dT%H%M%SZ)
 
-.PHONY: help demo test lint test-slow native setup clean
+.PHONY: help demo test lint test-slow gate reference native setup clean
 
 help:
 	@echo "make demo       speak a corpus, train a teacher, distil, export to int8, measure (about ten minutes)"
 	@echo "make test       lint and tests"
 	@echo "make lint       ruff, mypy and the floors of docs/architecture.md"
 	@echo "make test-slow  the tests that take longer"
+	@echo "make gate       does what we export today cost more than benchmarks/reference (under a minute)"
+	@echo "make reference  puts what we export today in the place of benchmarks/reference"
 	@echo "make native     the runner for phones, for every kind of device that this computer has a compiler for"
 	@echo "make setup      only the environment, .venv"
 	@echo "make clean      removes .venv and caches; runs/, exports/ and data/ stay"
@@ -40,6 +42,12 @@ lint: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+gate: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/gate
+
+reference: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/gate --renew
 
 native: $(READY)
 	$(BIN)/tkd-bench engine build

@@ -7,19 +7,25 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from android_bench.cli_compare import compare
 from android_bench.cli_engine import engine
 from android_bench.cli_measure import bench
 from android_bench.cli_phones import add_phone_options, devices, doctor
+from android_bench.cli_report import baseline, history, report
+from android_bench.cli_selftest import selftest
+from android_bench.cli_several import bench_several, is_joint, resume_several
 from android_bench.cli_virtual import phone
 from android_bench.cores import NAMES as CORE_NAMES
-from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
+from android_bench.errors import BaselineError, BenchError, DeviceError, GoldenMismatchError
 from android_bench.plans import PRESETS
+from android_bench.several import targets_of
 from converters.command_line import ExitCode, parser, run
 from converters.errors import BundleError
 
 PROGRAM = "tkd-bench"
 ERRORS: Mapping[type[Exception], ExitCode] = {
     BenchError: ExitCode.USAGE,
+    BaselineError: ExitCode.NO_ANSWER,
     DeviceError: ExitCode.DEVICE,
     GoldenMismatchError: ExitCode.NO,
     BundleError: ExitCode.USAGE,
@@ -29,12 +35,16 @@ examples:
   tkd-bench --device host                          measure everything in exports/ on this computer
   tkd-bench --device host exports/tcresnet8-int8   measure one model
   tkd-bench --device pixel1 --cores little         measure on a phone, on its little cores
+  tkd-bench --device pixel1 --device mi5           measure on two phones at once, with one table
   tkd-bench --resume runs/bench/DIR                go on with a session that was interrupted
   tkd-bench --device virtual-pixel1                count instructions on a phone without a phone
+  tkd-bench compare --baseline A --candidate B     is B slower than A, and may a job fail for it
+  tkd-bench selftest --device pixel1               can such a verdict pass and fail on that device
   tkd-bench devices                                what can be measured on, and what is attached
   tkd-bench doctor                                 is this computer fit to measure on
   tkd-bench engine fetch                           get the engine that phones run
   tkd-bench doctor --device pixel1                 is that phone
+  tkd-bench report                                 the newest session as a page
 """
 
 
@@ -46,14 +56,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(words: Sequence[str]) -> int:
     if words and words[0] in _SUBCOMMANDS:
         return _SUBCOMMANDS[words[0]](words[1:])
-    return bench(_arguments(words))
+    arguments = _arguments(words)
+    if arguments.resume and is_joint(arguments.resume):
+        return resume_several(arguments)
+    if len(arguments.targets) > 1:
+        return bench_several(_parser(), arguments, arguments.targets)
+    return bench(arguments)
 
 
-def _arguments(words: Sequence[str]) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     made = parser(PROGRAM, "Measure exported models on a device: latency, memory and accuracy.", _EPILOG)
     made.add_argument("bundles", nargs="*", type=Path, metavar="BUNDLE", help="folders written by tkd-export")
     made.add_argument(
-        "--device", help="host (this computer, the default), auto (the one attached phone), or a phone's profile"
+        "--device",
+        action="append",
+        help="host (this computer, the default), auto (the one attached phone), or a phone's profile; "
+        "several times for several, which are measured at once",
     )
     made.add_argument(
         "--exports",
@@ -97,7 +115,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     )
     made.add_argument("--resume", type=Path, metavar="DIR", help="go on with the interrupted session in this folder")
     made.add_argument("--dry-run", action="store_true", help="print what would be pushed and run, and end")
-    add_phone_options(made)
+    add_phone_options(made, several=True)
     made.add_argument(
         "--runner",
         choices=("own", "benchmark_model"),
@@ -105,21 +123,35 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         help="our own runner (default), or TensorFlow's benchmark_model, which keeps no samples",
     )
     made.add_argument("--runner-path", type=Path, metavar="FILE", help="the benchmark_model built for the device")
+    return made
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    made = _parser()
     arguments = made.parse_args(words)
+    devices = arguments.device or ()
+    arguments.targets = targets_of(devices, arguments.serial or (), arguments.connect or ())
+    first = arguments.targets[0] if arguments.targets else None
+    # A session that goes on knows its device, however the phone is reached now.
+    arguments.device = (devices[0] if devices else None) if arguments.resume else first.device if first else "host"
+    arguments.serial, arguments.connect = (first.serial, first.connect) if first else (None, None)
     if (arguments.runner == "benchmark_model") != (arguments.runner_path is not None):
         made.error("--runner benchmark_model and --runner-path FILE go together")
     if arguments.resume and (arguments.runner != "own" or arguments.output or arguments.dry_run):
         made.error("--resume goes on in the folder that it names: leave out --runner, --output and --dry-run")
-    if arguments.device is None and not arguments.resume:
-        arguments.device = "auto" if arguments.serial or arguments.connect else "host"
     return arguments
 
 
 _SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "baseline": baseline,
+    "compare": compare,
     "devices": devices,
     "doctor": doctor,
     "engine": engine,
+    "history": history,
     "phone": phone,
+    "report": report,
+    "selftest": selftest,
 }
 
 if __name__ == "__main__":

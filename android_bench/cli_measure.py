@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from converters.command_line import ExitCode, progress
 if TYPE_CHECKING:
     from android_bench.adb.phone import Phone
     from android_bench.device import Device
+    from android_bench.gates import Limits
     from android_bench.measure import Setting
     from android_bench.profiles import DeviceProfile
     from android_bench.records import Block, Rejection, RunPlan, Session
@@ -37,7 +39,7 @@ PROGRAM = "tkd-bench"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ready:
+class ReadyDevice:
     """A device that is ready, the plan with its cores, and what the session stands on."""
 
     device: Device
@@ -56,20 +58,22 @@ def bench(arguments: argparse.Namespace) -> int:
         raise BenchError(
             f"--per-op counts instructions, and {arguments.device} has none to count: take a virtual phone"
         )
+    plan = plan_of(arguments)
     if not is_host:
         profile = wish_of(arguments).profile  # refuses an unknown device before anything is read
-        if profile is not None and profile.transport == "virtual":
+        if profile is not None and profile.transport == "virtual" and not arguments.dry_run:
             return _bench_virtual(profile, arguments)
-    plan = plan_of(arguments)
     own = arguments.runner == "own"
-    _check_modules("scipy", *(("ai_edge_litert",) if own and is_host and not arguments.dry_run else ()))
-    bundles = _bundles(arguments)
+    check_modules("scipy", *(("ai_edge_litert",) if own and is_host and not arguments.dry_run else ()))
     if arguments.dry_run:
-        return _rehearse(arguments, bundles, plan)
+        return rehearse(arguments, plan)
+    bundles = chosen_bundles(arguments)
     if not own:
-        return _bench_with_tool(arguments, bundles, plan)
-    with _ready(arguments, plan) as ready:
-        folder = _new_folder(arguments.output, _folder_name(arguments.device))
+        from android_bench.cli_tool import bench_with_tool
+
+        return bench_with_tool(arguments, bundles, plan)
+    with ready_device(arguments, plan) as ready:
+        folder = new_folder(arguments.output, folder_name(arguments.device))
         session = _measured(arguments, bundles, ready, folder)
         _publish(arguments, session, folder)
     return _exit_code(session)
@@ -80,12 +84,12 @@ def _bench_virtual(profile: DeviceProfile, arguments: argparse.Namespace) -> int
         raise BenchError(f"{profile.name} counts the instructions of our own runner; leave --runner out")
 
     def steps(total: int) -> AbstractContextManager[Callable[[], None]]:
-        return _still_progress("counting", total, quiet=arguments.quiet or arguments.verbose)
+        return still_progress("counting", total, quiet=arguments.quiet or arguments.verbose)
 
     def folder() -> Path:
-        return _new_folder(arguments.output, _folder_name(profile.name))
+        return new_folder(arguments.output, folder_name(profile.name))
 
-    return bench_virtual(profile, _bundles(arguments), arguments, folder, steps)
+    return bench_virtual(profile, chosen_bundles(arguments), arguments, folder, steps)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -98,13 +102,14 @@ def _resume(arguments: argparse.Namespace) -> int:
         raise BenchError(f"cannot resume: the session in {folder} is of {start.device}, not of {arguments.device}")
     arguments.device, arguments.cores = start.device, start.cores
     if start.serial and not (arguments.serial or arguments.connect):
-        arguments.serial = start.serial
-    _check_modules("scipy", *(("ai_edge_litert",) if start.device == "host" else ()))
+        arguments.serial = _attached_as(start)
+    check_modules("scipy", *(("ai_edge_litert",) if start.device == "host" else ()))
     named = arguments.bundles or [Path(path) for path in start.folders]
     bundles = [read_bundle(path) for path in named]
     check_bundles(start, bundles)
     done = whole_rounds(folder, start)
-    with _ready(arguments, start.plan) as ready:
+    best_probe_ns = min((block.probe_ns for block in done if block.probe_ns is not None), default=None)
+    with ready_device(arguments, start.plan, best_probe_ns) as ready:
         changed = differences(start, ready.device.context(), ready.setting.runner)
         if ready.plan != start.plan:
             changed.append(f"the core mask was {start.plan.core_mask or 'any'} and is {ready.plan.core_mask or 'any'}")
@@ -118,9 +123,23 @@ def _resume(arguments: argparse.Namespace) -> int:
     return _exit_code(session)
 
 
+def _attached_as(start: SessionStart) -> str:
+    """The serial under which the session's phone is attached now; as it was where it is not listed."""
+    from android_bench.attached import look_around
+
+    seen = look_around(os.environ)
+    listed = {phone.serial for phone in seen.phones} | set(seen.usb_serials)
+    return next((name for name in start.names if name in listed), start.serial)
+
+
 @contextmanager
-def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
-    """The device that is meant, ready to be measured, and left clean at the end."""
+def ready_device(
+    arguments: argparse.Namespace, plan: RunPlan, best_probe_ns: int | None = None
+) -> Iterator[ReadyDevice]:
+    """The device that is meant, ready to be measured, and left clean at the end.
+
+    `best_probe_ns` is the fastest probe of an earlier part of the session.
+    """
     if arguments.device == "host":
         yield _ready_host(arguments, plan)
         return
@@ -129,9 +148,7 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
     from android_bench.gates import Gate, Limits, blind_spots, dirty_words
     from android_bench.measure import Setting
     from android_bench.phone_setup import prepare
-
-    def waiting(reasons: tuple[str, ...]) -> None:
-        print(f"waiting up to {arguments.gate_wait_s:g} s for the phone: {'; '.join(reasons)}", file=sys.stderr)
+    from android_bench.runner import run_probe
 
     with find_phone(wish_of(arguments), os.environ, manners_of(arguments)) as phone:
         prepared = prepare(phone, cache_folder(), arguments.cores)
@@ -140,19 +157,31 @@ def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
             state = phone.state()
             plan = replace(plan, core_mask=prepared.core_mask)
             limits = Limits(patience_s=arguments.gate_wait_s)
-            gate = None if arguments.no_gates else Gate(phone, limits, plan.core_mask, waiting)
+            # An emulated phone's times say nothing, of throttling neither.
+            probe = None if phone.facts().emulated else partial(run_probe, phone, plan)
+            gate = Gate(phone, limits, plan.core_mask, say_waiting(limits), probe=probe, best_ns=best_probe_ns)
+            blind = blind_spots(state, probed=probe is not None)
             setting = Setting(
-                gate=gate,
+                gate=None if arguments.no_gates else gate,
                 runner=prepared.facts,
-                concerns=(*prepared.concerns, *(blind_spots(state) if gate else ("no gates: measured as it was",))),
-                dirty=dirty_words(phone.context(), state, gated=gate is not None),
+                concerns=(*prepared.concerns, *(("no gates: measured as it was",) if arguments.no_gates else blind)),
+                dirty=dirty_words(phone.context(), state, gated=not arguments.no_gates),
             )
-            yield _Ready(device=phone, plan=plan, setting=setting)
+            yield ReadyDevice(device=phone, plan=plan, setting=setting)
         finally:
-            _tidy(phone, prepared.keep)
+            left_clean(phone, prepared.keep)
 
 
-def _tidy(phone: Phone, keep: Sequence[str]) -> None:
+def say_waiting(limits: Limits) -> Callable[[tuple[str, ...]], None]:
+    """Says on stderr that a round waits, and why."""
+
+    def waiting(reasons: tuple[str, ...]) -> None:
+        print(f"waiting up to {limits.patience_s:g} s for the phone: {'; '.join(reasons)}", file=sys.stderr)
+
+    return waiting
+
+
+def left_clean(phone: Phone, keep: Sequence[str]) -> None:
     """Cleans up; a phone that has gone cannot be, and whatever went wrong before stays what is reported."""
     try:
         phone.tidy(keep)
@@ -160,19 +189,19 @@ def _tidy(phone: Phone, keep: Sequence[str]) -> None:
         print(f"{PROGRAM}: {phone.serial} was not cleaned up, the next session does it: {error}", file=sys.stderr)
 
 
-def _ready_host(arguments: argparse.Namespace, plan: RunPlan) -> _Ready:
+def _ready_host(arguments: argparse.Namespace, plan: RunPlan) -> ReadyDevice:
     from android_bench.cores import core_mask
     from android_bench.device import HostDevice
     from android_bench.measure import Setting
 
     mask = core_mask(arguments.cores or "any", [])
-    return _Ready(device=HostDevice(), plan=replace(plan, core_mask=mask), setting=Setting())
+    return ReadyDevice(device=HostDevice(), plan=replace(plan, core_mask=mask), setting=Setting())
 
 
 def _measured(
     arguments: argparse.Namespace,
     bundles: Sequence[Bundle],
-    ready: _Ready,
+    ready: ReadyDevice,
     folder: Path,
     start: SessionStart | None = None,
 ) -> Session:
@@ -185,7 +214,7 @@ def _measured(
         write_start(folder, _start(arguments, bundles, ready))
     journal = folder / JOURNAL
     total = steps(bundles, ready.plan)
-    with _still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
+    with still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
 
         def keep(block: Block) -> None:
             append_block(journal, block)
@@ -200,7 +229,7 @@ def _measured(
         return measure(arguments.device, ready.device, bundles, ready.plan, watcher, ready.setting)
 
 
-def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: _Ready) -> SessionStart:
+def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: ReadyDevice) -> SessionStart:
     from android_bench.device import utc_now
     from android_bench.session_start import SessionStart
 
@@ -208,6 +237,7 @@ def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: _Rea
     return SessionStart(
         device=arguments.device,
         serial=context.serial,
+        serial_number=context.serial_number,
         model=context.model,
         fingerprint=context.fingerprint,
         cores=arguments.cores,
@@ -219,7 +249,7 @@ def _start(arguments: argparse.Namespace, bundles: Sequence[Bundle], ready: _Rea
     )
 
 
-def _rehearse(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: RunPlan) -> int:
+def rehearse(arguments: argparse.Namespace, plan: RunPlan) -> int:
     """Prints what would be done; no device is asked for anything."""
     from android_bench.adb.phone import FOLDER
     from android_bench.cores import core_mask
@@ -228,28 +258,39 @@ def _rehearse(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: Ru
     from android_bench.native_install import install_runner
     from android_bench.phone_setup import DEFAULT_CORES
     from android_bench.profiles import load_profile
-    from android_bench.rehearsal import Rehearsal, rehearse
+    from android_bench.rehearsal import Rehearsal, rehearsed, rehearsed_counts
 
+    bundles = chosen_bundles(arguments)
     is_host = arguments.device == "host"
     device = Rehearsal(HostDevice().runner, None) if is_host else Rehearsal((), FOLDER)
-    clusters = () if arguments.device in ("host", "auto") else load_profile(arguments.device).clusters
+    profile = None if arguments.device in ("host", "auto") else load_profile(arguments.device)
+    is_virtual = profile is not None and profile.transport == "virtual"
+    clusters = () if profile is None or is_virtual else profile.clusters
     # Without a phone an unnamed one has no cores that could be named; its own are taken when it is there.
     default = DEFAULT_CORES if clusters else "any"
     plan = replace(plan, core_mask=core_mask(arguments.cores or default, clusters))
     if not is_host:
-        device.use_runner(install_runner(device, cache_folder()).command)
-    for line in rehearse(device, bundles, plan, gated=not (is_host or arguments.no_gates)):
+        libcs = ("glibc",) if is_virtual else ("bionic", "glibc")
+        device.use_runner(install_runner(device, cache_folder(), libcs).command)
+    lines = (
+        rehearsed_counts(device, bundles, plan)
+        if is_virtual
+        else rehearsed(device, bundles, plan, gated=not (is_host or arguments.no_gates))
+    )
+    for line in lines:
         print(line)
     return ExitCode.GOOD
 
 
-def _check_modules(*names: str) -> None:
+def check_modules(*names: str) -> None:
+    """Refuses to begin when a package is missing that is needed later."""
     for name in names:
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
 
-def _bundles(arguments: argparse.Namespace) -> list[Bundle]:
+def chosen_bundles(arguments: argparse.Namespace) -> list[Bundle]:
+    """The bundles that are named, or all that were exported; every file is checked."""
     if arguments.bundles:
         return [read_bundle(folder) for folder in dict.fromkeys(path.resolve() for path in arguments.bundles)]
     found = find_bundles(arguments.exports)
@@ -259,31 +300,6 @@ def _bundles(arguments: argparse.Namespace) -> list[Bundle]:
             f"{'' if str(arguments.exports) == 'exports' else f' --output {arguments.exports}'}"
         )
     return found
-
-
-def _bench_with_tool(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: RunPlan) -> int:
-    """Measures with TensorFlow's benchmark_model."""
-    from android_bench.device import HostDevice
-    from android_bench.tool_session import document, measure_with_tool, table
-    from converters.files import write_text
-
-    if arguments.device != "host":
-        raise BenchError("--runner benchmark_model measures on host only; on phones our own runner does (no --runner)")
-    tool = arguments.runner_path
-    if not tool.is_file() or not os.access(tool, os.X_OK):
-        raise BenchError(f"{tool} is no program; expected a benchmark_model for {arguments.device} (chmod +x?)")
-    folder = _new_folder(arguments.output, _folder_name(arguments.device))
-    total = len(bundles) * (plan.blocks + 1)
-    with _still_progress("measuring", total, quiet=arguments.quiet or arguments.verbose) as step:
-        session = measure_with_tool(arguments.device, HostDevice(), tool, bundles, plan, step)
-    text = json.dumps(document(session), allow_nan=False, ensure_ascii=False)
-    write_text(folder / "benchmark_model.json", text + "\n")
-    if arguments.json and arguments.json != "-":
-        write_text(Path(arguments.json), text + "\n")
-    print(text if arguments.json == "-" else "\n".join(table(session)))
-    if not arguments.quiet:
-        print(f"saved in {folder}/benchmark_model.json", file=sys.stderr)
-    return _worst({item.failure.kind for item in session.measurements if item.failure}, session.interrupted)
 
 
 def _publish(arguments: argparse.Namespace, session: Session, folder: Path) -> None:
@@ -314,11 +330,12 @@ def _publish(arguments: argparse.Namespace, session: Session, folder: Path) -> N
 
 def _exit_code(session: Session) -> ExitCode:
     failures = {item.failure.kind for item in session.measurements if item.failure}
-    worst = _worst(failures, session.interrupted)
+    worst = worst_of(failures, session.interrupted)
     return ExitCode.NO_ANSWER if worst == ExitCode.GOOD and session.many_rejected else worst
 
 
-def _worst(failures: AbstractSet[str], interrupted: bool) -> ExitCode:
+def worst_of(failures: AbstractSet[str], interrupted: bool) -> ExitCode:
+    """The exit code of a session whose models failed in these ways."""
     if interrupted:
         return ExitCode.INTERRUPTED
     if "golden" in failures:
@@ -326,13 +343,14 @@ def _worst(failures: AbstractSet[str], interrupted: bool) -> ExitCode:
     return ExitCode.DEVICE if failures else ExitCode.GOOD
 
 
-def _folder_name(device: str) -> str:
+def folder_name(device: str) -> str:
+    """A name for a folder of results: when, and on what."""
     from android_bench.device import utc_now
 
     return f"{re.sub('[-:]', '', utc_now())}-{device}"
 
 
-def _new_folder(wanted: Path | None, name: str) -> Path:
+def new_folder(wanted: Path | None, name: str) -> Path:
     """A new, empty folder for the results."""
     folder = wanted or Path("runs/bench") / name
     number = 2
@@ -346,7 +364,7 @@ def _new_folder(wanted: Path | None, name: str) -> Path:
 
 
 @contextmanager
-def _still_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+def still_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
     """A bar on stderr that is drawn between blocks only: one that redraws itself would disturb what is timed."""
     if quiet or not sys.stderr.isatty():
         with progress(title, total, quiet=quiet) as advance:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from android_bench.cli_pushing import Pushing
 from android_bench.cli_virtual import connected, virtual_state
 from android_bench.errors import BenchError, DeviceError
 from converters.command_line import ExitCode, did_you_mean, parser
@@ -24,10 +25,18 @@ if TYPE_CHECKING:
 PROGRAM = "tkd-bench"
 
 
-def add_phone_options(made: argparse.ArgumentParser) -> None:
-    """Adds the options that choose among phones."""
-    made.add_argument("--serial", metavar="SERIAL", help="the phone with this serial number (or ANDROID_SERIAL)")
-    made.add_argument("--connect", metavar="HOST:PORT", help="a phone that listens on the network (adb tcpip 5555)")
+def add_phone_options(made: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Adds the options that choose among phones, each once or `several` times."""
+    action, more = ("append", "; several times for several phones") if several else ("store", "")
+    made.add_argument(
+        "--serial", action=action, metavar="SERIAL", help=f"the phone with this serial number (or ANDROID_SERIAL){more}"
+    )
+    made.add_argument(
+        "--connect",
+        action=action,
+        metavar="HOST:PORT",
+        help=f"a phone that listens on the network (adb tcpip 5555){more}",
+    )
     _add_authorize_option(made)
 
 
@@ -61,7 +70,9 @@ def manners_of(arguments: argparse.Namespace) -> Manners:
         wait = f"(waiting {arguments.authorize_s:g} s)"
         print(f"{name} asks whether this computer may debug it: unlock it and accept {wait}", file=sys.stderr)
 
-    return Manners(ask=ask, authorize_s=arguments.authorize_s)
+    if arguments.quiet:
+        return Manners(ask=ask, authorize_s=arguments.authorize_s)
+    return Manners(ask=ask, authorize_s=arguments.authorize_s, advance=Pushing())
 
 
 def devices(words: Sequence[str]) -> int:

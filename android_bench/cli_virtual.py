@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from android_bench.adb.choose import Manners
     from android_bench.adb.phone import Phone
     from android_bench.profiles import DeviceProfile
-    from android_bench.records import RunPlan
     from android_bench.virtual_phones import VirtualPhone
 
 PROGRAM = "tkd-bench phone"
@@ -116,8 +115,6 @@ def bench_virtual(
     plan = RunPlan(threads=arguments.threads or 1)
     if plan.threads != 1:
         raise BenchError(f"{profile.name} counts instructions, exactly for one thread only; leave --threads out")
-    if arguments.dry_run:
-        return _rehearse(bundles, plan, per_operator=arguments.per_op)
     with connected(profile) as reached:
         installed = install_runner(reached, cache_folder(), ("glibc",))
         reached.use_runner(installed.command)
@@ -157,27 +154,6 @@ def _notes(profile: DeviceProfile, arguments: argparse.Namespace) -> tuple[str, 
     }
     without_effect = ", ".join(option for option, value in given.items() if value is not None)
     return (f"{without_effect} changed nothing: every core counts the same",) if without_effect else ()
-
-
-def _rehearse(bundles: Sequence[Bundle], plan: RunPlan, *, per_operator: bool) -> int:
-    """Prints what would be pushed and run; no phone is switched on."""
-    from android_bench.adb.phone import FOLDER
-    from android_bench.engine import cache_folder
-    from android_bench.native_install import install_runner, ticking_runner
-    from android_bench.rehearsal import Rehearsal
-    from android_bench.runner import emulated_commands
-
-    device = Rehearsal((), FOLDER)
-    command = install_runner(device, cache_folder(), ("glibc",)).command
-    ticking = ticking_runner(device, cache_folder(), command) if per_operator else ()
-    device.use_runner(command)
-    lines = [emulated_commands(device, bundle, plan, ticking) for bundle in bundles]
-    for remote, local in device.pushed.items():
-        print(f"push {local} {remote}")
-    for stage in ("count", *(("operators",) if per_operator else ()), "accuracy"):
-        for each in lines:
-            print(" ".join(each[stage]))
-    return ExitCode.GOOD
 
 
 def _serve(arguments: argparse.Namespace) -> int:

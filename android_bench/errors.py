@@ -1,6 +1,7 @@
 """The errors of `android_bench`, and the exit code that each one ends in.
 
 BenchError                  2   wrong usage or input: an unknown device, an unreadable profile, no models
+├── BaselineError           3   the model that a candidate is to be compared with is not there
 ├── RecordError             2   a record or a file of records that cannot be (damaged, of another version)
 ├── DeviceError             4   the device is not there, or stopped answering
 │   ├── DeviceTimeoutError  4   it did not answer in time
@@ -16,6 +17,10 @@ from __future__ import annotations
 
 class BenchError(Exception):
     """Anything that keeps `tkd-bench` from an answer; the message says what was seen and what to do."""
+
+
+class BaselineError(BenchError):
+    """The baseline is missing: there is nothing to compare with, so there is no answer."""
 
 
 class RecordError(BenchError):

@@ -1,7 +1,8 @@
 """Whether a device is fit to be measured right now; it stands before each round of blocks, never inside one.
 
-    look → fit?  yes → measure the round
-                 no  → wait, look again … → out of patience: the round is rejected, with its reasons
+    look → fit?  yes → probe → as fast as ever?  yes → measure the round
+                 no  → wait, look again …        no  → wait, look again …
+                       out of patience: the round is rejected, with its reasons
 
 `reasons` is pure; `Gate` waits. Before `android_bench.measure`, which asks it.
 """
@@ -17,6 +18,7 @@ from android_bench.records import DeviceContext, DeviceState
 
 # What a place says that tells nothing.
 _SILENT = ("absent", "denied", "unclear")
+_MORE_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,23 +28,33 @@ class Limits:
     Attributes:
         battery_percent: least charge; below it phones save power.
         battery_c: the warmest that the battery may be, degrees Celsius; phones throttle for its sake.
+        slowdown: how much longer than at its best in this session a fixed piece of work may take.
         patience_s: how long a round waits for the device to become fit.
         look_every_s: time between two looks.
     """
 
     battery_percent: int = 25
     battery_c: float = 40.0
+    slowdown: float = 1.10
     patience_s: float = 120.0
     look_every_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a gate found: the last state that it saw, how long it waited, and what is wrong (nothing when it opened)."""
+    """What a gate found.
+
+    Attributes:
+        state: the last that it saw.
+        waited_s: how long it waited.
+        reasons: what is wrong; nothing when it opened.
+        probe_ns: what the fixed piece of work took, None where it was not done.
+    """
 
     state: DeviceState
     waited_s: float
     reasons: tuple[str, ...]
+    probe_ns: int | None = None
 
 
 def reasons(state: DeviceState, limits: Limits, *, load_limit: float, core_mask: str = "") -> tuple[str, ...]:
@@ -71,11 +83,12 @@ def reasons(state: DeviceState, limits: Limits, *, load_limit: float, core_mask:
     return tuple(found)
 
 
-def blind_spots(state: DeviceState) -> tuple[str, ...]:
-    """What the gates cannot see on a device in `state`, one sentence each."""
+def blind_spots(state: DeviceState, *, probed: bool = False) -> tuple[str, ...]:
+    """What the gates cannot see on a device in `state`, one sentence each; `probed` with the fixed piece of work."""
     found = []
     if state.thermal_status in _SILENT and state.battery_c in _SILENT:
-        found.append("neither a thermal status nor the battery's temperature can be read: throttling would go unseen")
+        seen = "only the probe shows throttling" if probed else "throttling would go unseen"
+        found.append(f"neither a thermal status nor the battery's temperature can be read: {seen}")
     if state.battery_percent in _SILENT:
         found.append("the battery's charge cannot be read: a phone that saves power would go unseen")
     return tuple(found)
@@ -108,6 +121,8 @@ class Gate:
         waiting: told once a round when it is not fit at first.
         clock: seconds, monotonic.
         sleep: waits so many seconds.
+        probe: does a fixed piece of work on those cores and gives the nanoseconds that it took; None leaves it out.
+        best_ns: the fastest that the work was in an earlier part of this session.
     """
 
     def __init__(
@@ -118,10 +133,13 @@ class Gate:
         waiting: Callable[[tuple[str, ...]], None] = lambda _reasons: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        probe: Callable[[], int] | None = None,
+        best_ns: int | None = None,
     ) -> None:
         self._device, self._limits, self._core_mask = device, limits, core_mask
         self._waiting, self._clock, self._sleep = waiting, clock, sleep
         self._load_limit: float | None = None
+        self._probe, self._best_ns = probe, best_ns
 
     def __call__(self) -> Answer:
         """What was found, after waiting no longer than the limits allow.
@@ -135,13 +153,37 @@ class Gate:
             if self._load_limit is None:
                 self._load_limit = self._limit_of_load(state)
             found = reasons(state, self._limits, load_limit=self._load_limit, core_mask=self._core_mask)
+            seen_ns = None if found or self._probe is None else self._probed(self._probe)
+            if seen_ns is not None and self._best_ns is not None:
+                found = self._slower(seen_ns, self._best_ns)
             waited = self._clock() - started
             if not found or waited >= self._limits.patience_s:
-                return Answer(state=state, waited_s=waited, reasons=found)
+                return Answer(state=state, waited_s=waited, reasons=found, probe_ns=seen_ns)
             if not told:
                 self._waiting(found)
                 told = True
             self._sleep(min(self._limits.look_every_s, self._limits.patience_s - waited))
+
+    def _probed(self, probe: Callable[[], int]) -> int:
+        """The fastest of up to three tries, so that one hiccup closes no gate; the session's best is kept."""
+        seen_ns = probe()
+        for _ in range(_MORE_TRIES):
+            # The first probe of a session has nothing to be held against, so all its tries are made.
+            if self._best_ns is not None and not self._slower(seen_ns, self._best_ns):
+                break
+            seen_ns = min(seen_ns, probe())
+        self._best_ns = seen_ns if self._best_ns is None else min(seen_ns, self._best_ns)
+        return seen_ns
+
+    def _slower(self, seen_ns: int, best_ns: int) -> tuple[str, ...]:
+        """The reason that a probe gives, if any."""
+        if seen_ns <= self._limits.slowdown * best_ns:
+            return ()
+        return (
+            f"a fixed piece of work took {seen_ns / best_ns:.2f} × as long as at its best ({seen_ns / 1e6:.2f} ms, "
+            f"{best_ns / 1e6:.2f} ms), expected {self._limits.slowdown:.2f} × or less: it throttles, or something "
+            "else runs on these cores",
+        )
 
     def _limit_of_load(self, state: DeviceState) -> float:
         """Android counts threads that wait for hardware as load, so some idle phones stand at 10: the first is normal.

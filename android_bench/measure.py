@@ -14,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
 
 from android_bench.device import Device, utc_now
 from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
-from android_bench.gates import Answer
+from android_bench.gates import Answer, Limits
 from android_bench.records import (
     Block,
     DeviceState,
@@ -60,6 +61,9 @@ class Setting:
         concerns: what makes the numbers less than clean, known before the first block.
         dirty: the same in a word or two each, for the session's name.
         done: blocks of an earlier part of this session, whole rounds; they are not measured again.
+        enough: told how many rounds were tried and what was found so far; True ends the blocks, and the session's plan
+            then says how many rounds there were.
+        stages: what follows the blocks.
     """
 
     gate: Callable[[], Answer] | None = None
@@ -67,6 +71,8 @@ class Setting:
     concerns: tuple[str, ...] = ()
     dirty: tuple[str, ...] = ()
     done: tuple[Block, ...] = ()
+    enough: Callable[[int, Sequence[Measurement]], bool] = lambda _rounds, _found: False
+    stages: tuple[Literal["memory", "accuracy"], ...] = ("memory", "accuracy")
 
 
 def steps(bundles: Sequence[Bundle], plan: RunPlan) -> int:
@@ -129,6 +135,7 @@ class _Work:
         self._facts = RunnerFacts()
         self._order = 1 + max((block.order for block in setting.done), default=-1)
         self._rejected: list[Rejection] = []
+        self._probe_ns: int | None = None
         self._context = device.context()
         self._state = device.state()
 
@@ -139,10 +146,13 @@ class _Work:
         try:
             for index in range(self._plan.blocks):
                 self._round(index)
-            for model in range(len(self._bundles)):
-                self._attempt(model, partial(self._memory, model))
-            for model in range(len(self._bundles)):
-                self._attempt(model, partial(self._predictions, model))
+                if self._setting.enough(index + 1, self._found):
+                    self._plan = replace(self._plan, blocks=index + 1)
+                    break
+            stages = {"memory": self._memory, "accuracy": self._predictions}
+            for stage in self._setting.stages:
+                for model in range(len(self._bundles)):
+                    self._attempt(model, partial(stages[stage], model))
         except KeyboardInterrupt:
             interrupted = True
         if any(found.failure is None or found.failure.kind != "device" for found in self._found):
@@ -157,7 +167,12 @@ class _Work:
         runner.pop("event", None)
         many = 4 * len(self._rejected) > self._plan.blocks
         rejected = f"{len(self._rejected)} of {self._plan.blocks} rounds were rejected: the device was not fit for them"
-        concerns = (*self._device.concerns(before), *self._setting.concerns, *((rejected,) if many else ()))
+        concerns = (
+            *self._device.concerns(before),
+            *self._setting.concerns,
+            *((rejected,) if many else ()),
+            *_slow_rounds(self._found),
+        )
         return Session(
             device=self._device_name,
             context=self._context,
@@ -169,7 +184,7 @@ class _Work:
             after=self._state,
             measurements=tuple(self._found),
             concerns=concerns,
-            tool={"name": "tkd-bench", "version": _version()},
+            tool={"name": "tkd-bench", "version": tool_version()},
             rejected=tuple(self._rejected),
             dirty=(*self._setting.dirty, *(("rounds rejected",) if many else ())),
         )
@@ -199,7 +214,7 @@ class _Work:
                 if found.failure is None:
                     self._fail(model, Failure(kind="device", message=str(error)))
             return False
-        self._state = answer.state
+        self._state, self._probe_ns = answer.state, answer.probe_ns
         if answer.reasons:
             rejection = Rejection(
                 index=index, reasons=answer.reasons, waited_s=round(answer.waited_s, 1), at_utc=self._watcher.now()
@@ -227,6 +242,7 @@ class _Work:
             order=self._order,
             started_utc=self._watcher.now(),
             load_1min=self._state.load_1min,
+            probe_ns=self._probe_ns,
         )
         self._order += 1
         block, self._facts = run_block(self._device, self._bundles[model], self._plan, place)
@@ -279,7 +295,22 @@ def _notes(facts: RunnerFacts) -> tuple[str, ...]:
     return ()
 
 
-def _version() -> str:
+def _slow_rounds(found: Sequence[Measurement]) -> tuple[str, ...]:
+    """Rounds that were measured before the device was at its best, as the probes of later rounds have shown."""
+    probes = {block.index: block.probe_ns for item in found for block in item.blocks if block.probe_ns is not None}
+    if not probes:
+        return ()
+    best = min(probes.values())
+    slow = [str(index + 1) for index in sorted(probes) if probes[index] > Limits().slowdown * best]
+    if not slow:
+        return ()
+    return (
+        f"round {', '.join(slow)}: a fixed piece of work was faster later in the session; it was throttled or busy",
+    )
+
+
+def tool_version() -> str:
+    """The version of this toolkit, for what it writes."""
     try:
         return version("tkd")
     except PackageNotFoundError:

@@ -49,10 +49,7 @@ def prepare(phone: Phone, cache: Path, cores: str | None, libcs: Sequence[str] =
         DeviceError: it cannot run arm64 programs or not on those cores, or did not take the files.
         MissingToolError: no engine, compiler or libraries are here.
     """
-    facts = phone.facts()
-    if not facts.is_arm64:
-        raise DeviceError(f"{phone.serial} is {facts.abi}; runner and engine need arm64-v8a, take another phone")
-    mask, concerns = _cores(phone, cores)
+    mask, concerns = choose_cores(phone, cores)
     installed = install_runner(phone, cache, libcs)
     phone.use_runner(installed.command)
     places = {str(PurePosixPath(word.removeprefix("engine="))) for word in installed.command if "/" in word}
@@ -65,8 +62,16 @@ def prepare(phone: Phone, cache: Path, cores: str | None, libcs: Sequence[str] =
     )
 
 
-def _cores(phone: Phone, cores: str | None) -> tuple[str, tuple[str, ...]]:
-    """The mask, and what stands against it; a wish that was spelled out is granted or refused."""
+def choose_cores(phone: Phone, cores: str | None) -> tuple[str, tuple[str, ...]]:
+    """The mask on a phone that runs arm64 programs, and what stands against it.
+
+    Raises:
+        BenchError: a wish that was spelled out cannot be understood.
+        DeviceError: the phone runs no arm64 programs, or not on the cores that were spelled out.
+    """
+    facts = phone.facts()
+    if not facts.is_arm64:
+        raise DeviceError(f"{phone.serial} is {facts.abi}; runner and engine need arm64-v8a, take another phone")
     known = [cluster for cluster in phone.facts().clusters if isinstance(cluster.max_khz, int)]
     try:
         mask = core_mask(cores or DEFAULT_CORES, known)

@@ -12,7 +12,7 @@ import numpy as np
 
 PROTOCOL = 1
 
-# Every runner has these; the native runner has `count`, `operators` and `profile` besides.
+# Every runner has these; the native runner has `count`, `operators`, `profile` and `probe` besides.
 STAGES = ("golden", "latency", "memory", "eval")
 
 # Fields that each line must have, by event; see native/README.md for their units.
@@ -36,6 +36,7 @@ FIELDS_OF_EVENT = {
     "counted": ("runs",),
     "profile": ("runs", "ops"),
     "operators": ("ops",),
+    "probe": ("steps", "ns"),
     "error": ("stage", "message"),
     "done": ("wall_ns",),
 }

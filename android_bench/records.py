@@ -80,6 +80,7 @@ class Block:
         golden_error: the largest difference from the golden outputs, in `golden_unit`.
         golden_unit: relative or lsb.
         load_1min: the device's load average before the block's round.
+        probe_ns: what a fixed piece of work took before the block's round; None where it was not done.
     """
 
     bundle: str
@@ -94,6 +95,7 @@ class Block:
     golden_error: float
     golden_unit: str
     load_1min: Reading
+    probe_ns: int | None = None
 
     def __post_init__(self) -> None:
         _require(bool(self.samples_ns), f"block {self.index} of {self.bundle} has no samples; expected at least one")
@@ -355,6 +357,7 @@ class DeviceContext:
         memory_total_kb: physical memory.
         stands_for: what these numbers are, for every table.
         serial: of a phone, or its address.
+        serial_number: the phone's own, whichever way it is reached; "" where it does not tell.
         transport: how a phone was reached: through an adb server, TCP or USB.
         abi: of a phone, such as arm64-v8a.
         android: its version.
@@ -371,6 +374,7 @@ class DeviceContext:
     memory_total_kb: Reading
     stands_for: str
     serial: str = ""
+    serial_number: str = ""
     transport: str = ""
     abi: str = ""
     android: str = ""

@@ -13,7 +13,7 @@ from android_bench.device import CommandResult, Device
 from android_bench.errors import DeviceError
 from android_bench.measure import block_order
 from android_bench.records import DeviceContext, DeviceState, RunPlan
-from android_bench.runner import commands
+from android_bench.runner import commands, probe_command
 from converters.bundle import Bundle
 from converters.files import sha256_of
 
@@ -69,17 +69,31 @@ class Rehearsal(Device):
         return ()
 
 
-def rehearse(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, gated: bool) -> Iterator[str]:
+def rehearsed(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, gated: bool) -> Iterator[str]:
     """Each line of what would happen, in order: files pushed, gates, commands."""
     of_bundle = [commands(device, bundle, plan) for bundle in bundles]
-    for remote, local in device.pushed.items():
-        yield f"push {local} {remote}"
+    yield from _pushes(device)
     last = None
     for model, index in block_order(len(bundles), plan.blocks):
         if gated and index != last:
             yield f"gate before round {index + 1}"
+            yield " ".join(probe_command(device, plan))
         last = index
         yield " ".join(of_bundle[model]["block"])
     for stage in ("memory", "accuracy"):
         for each in of_bundle:
             yield " ".join(each[stage])
+
+
+def rehearsed_counts(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan) -> Iterator[str]:
+    """The same on a virtual phone, which counts instructions: files pushed, commands."""
+    of_bundle = [commands(device, bundle, plan) for bundle in bundles]
+    yield from _pushes(device)
+    for stage in ("count", "accuracy"):
+        for each in of_bundle:
+            yield " ".join(each[stage])
+
+
+def _pushes(device: Rehearsal) -> Iterator[str]:
+    for remote, local in device.pushed.items():
+        yield f"push {local} {remote}"

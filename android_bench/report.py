@@ -142,16 +142,16 @@ def terminal(session: Session, width: int) -> RenderableType:
     """The session for a terminal of `width` columns."""
     made, compared, stages = rows(session), comparison_rows(session), stage_rows(session)
     times = (session.plan.statistic, *_TIME_COLUMNS)
-    one = _table("model", (*times, *_SIZE_COLUMNS), [(row.name, *row.times, *row.sizes) for row in made])
+    one = cell_table("model", (*times, *_SIZE_COLUMNS), [(row.name, *row.times, *row.sizes) for row in made])
     tables = [one]
     # A cell that is cut off would be a wrong number: what does not fit stands in two tables.
     if Console(width=_ENDLESS).measure(one).maximum > width:
         tables = [
-            _table("model", times, [(row.name, *row.times) for row in made]),
-            _table("model", _SIZE_COLUMNS, [(row.name, *row.sizes) for row in made]),
+            cell_table("model", times, [(row.name, *row.times) for row in made]),
+            cell_table("model", _SIZE_COLUMNS, [(row.name, *row.sizes) for row in made]),
         ]
     if compared:
-        tables.append(_table("against float32", _COMPARISON_COLUMNS, compared))
+        tables.append(cell_table("against float32", _COMPARISON_COLUMNS, compared))
     if stages:
         tables += _stage_tables(stages, width)
     spaced = [part for table in tables for part in ("", table)]
@@ -162,20 +162,20 @@ def markdown(session: Session) -> str:
     """The same cells and sentences in Markdown, with the plan and the models' hashes below."""
     head = ("model", session.plan.statistic, *_TIME_COLUMNS, *_SIZE_COLUMNS)
     lines = [f"# {session.name}, {session.started_utc}", "", headline(session), ""]
-    lines += [_pipes(head), _pipes(("---", *["---:"] * (len(head) - 1)))]
-    lines += [_pipes((row.name, *row.times, *row.sizes)) for row in rows(session)]
+    lines += [pipes(head), pipes(("---", *["---:"] * (len(head) - 1)))]
+    lines += [pipes((row.name, *row.times, *row.sizes)) for row in rows(session)]
     compared = comparison_rows(session)
     if compared:
         lines += [
             "",
-            _pipes(("against float32", *_COMPARISON_COLUMNS)),
-            _pipes(("---", *["---:"] * len(_COMPARISON_COLUMNS))),
-            *map(_pipes, compared),
+            pipes(("against float32", *_COMPARISON_COLUMNS)),
+            pipes(("---", *["---:"] * len(_COMPARISON_COLUMNS))),
+            *map(pipes, compared),
         ]
     stages = stage_rows(session)
     if stages:
         names = ("score in %, same clips", *_STAGES, "device")
-        lines += ["", _pipes(names), _pipes(("---", *["---:"] * (len(names) - 1))), *map(_pipes, stages)]
+        lines += ["", pipes(names), pipes(("---", *["---:"] * (len(names) - 1))), *map(pipes, stages)]
     lines += ["", *[f"- {line.removeprefix('* ')}" for line in remarks(session)], "", "## How it was measured", ""]
     plan = session.plan
     lines += [
@@ -189,7 +189,7 @@ def markdown(session: Session) -> str:
     ]
     lines += [f"- {key}: {session.runner[key]}" for key in _PROVENANCE if key in session.runner]
     lines += ["", "| model | SHA-256 of model.tflite |", "| --- | --- |"]
-    lines += [_pipes((item.model.name, f"`{item.model.sha256}`")) for item in session.measurements]
+    lines += [pipes((item.model.name, f"`{item.model.sha256}`")) for item in session.measurements]
     return "\n".join(lines) + "\n"
 
 
@@ -224,14 +224,14 @@ def _sizes(summary: Summary, measurement: Measurement) -> tuple[str, ...]:
     elif memory.model_peak_kb is None:
         peak = "unclear"
     else:
-        peak = _bytes(memory.model_peak_kb * 1024)
+        peak = byte_words(memory.model_peak_kb * 1024)
     mark = " *" if measurement.model.synthetic else ""
     quality: tuple[str, str] = ("–", "–")
     if accuracy:
         quality = f"{100 * accuracy.correct / accuracy.total:.1f} %{mark}", _percent(accuracy.interval)
     if summary.precision:
         quality = f"mAP {100 * summary.precision.value:.1f} %{mark}", _percent(summary.precision.interval)
-    return (_bytes(summary.size_bytes), peak, *quality)
+    return (byte_words(summary.size_bytes), peak, *quality)
 
 
 def _time_cells(name: str, ratio: Ratio) -> tuple[str, ...]:
@@ -287,7 +287,8 @@ def _spread(measurement: Measurement) -> list[str]:
     return [f"its blocks differ by {100 * (max(medians) / min(medians) - 1):.0f} %, something disturbed them"]
 
 
-def _table(first: str, head: tuple[str, ...], body: list[tuple[str, ...]]) -> Table:
+def cell_table(first: str, head: tuple[str, ...], body: list[tuple[str, ...]]) -> Table:
+    """A table of names and right-aligned cells for a terminal, its first column titled `first`."""
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     # Names fold at spaces; only a name wider than half a narrow terminal is broken.
     longest = max((len(word) for cells in body for word in cells[0].split()), default=0)
@@ -302,24 +303,33 @@ def _table(first: str, head: tuple[str, ...], body: list[tuple[str, ...]]) -> Ta
 def _stage_tables(stages: list[tuple[str, ...]], width: int) -> list[Table]:
     """One table of the stages, or two where one would be cut off."""
     title, names = "score in %, same clips", (*_STAGES, "device")
-    one = _table(title, names, stages)
+    one = cell_table(title, names, stages)
     if Console(width=_ENDLESS).measure(one).maximum <= width:
         return [one]
-    first = _table(title, names[:2], [row[:3] for row in stages])
-    return [first, _table(title, names[2:], [(row[0], *row[3:]) for row in stages])]
+    first = cell_table(title, names[:2], [row[:3] for row in stages])
+    return [first, cell_table(title, names[2:], [(row[0], *row[3:]) for row in stages])]
 
 
 def _styled(line: str) -> Text:
-    """A remark; what limits the numbers is loud."""
-    loud = line.startswith(("* SYNTHETIC", "INTERRUPTED", "not clean", "REJECTED", "FAILED"))
-    return Text(line, style="yellow" if loud else "")
+    return Text(line, style="yellow" if loud(line) else "")
 
 
-def _pipes(cells: tuple[str, ...]) -> str:
+def loud(line: str) -> bool:
+    """Whether a remark limits what the numbers are good for."""
+    return line.startswith(("* SYNTHETIC", "INTERRUPTED", "not clean", "REJECTED", "FAILED"))
+
+
+def pipes(cells: tuple[str, ...]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
-def _bytes(count: int) -> str:
+def byte_words(count: int) -> str:
+    """Bytes as text with three significant digits, in units of 1,000.
+
+    >>> byte_words(83_293), byte_words(1_250_000)
+    ('83.3 kB', '1.25 MB')
+    """
     return f"{_digits(count / 1e6)} MB" if count >= 1e6 else f"{_digits(count / 1e3)} kB"
 
 

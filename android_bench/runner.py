@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,14 @@ _EVENTS_OF_STAGES = {
     "golden,count": ("hello", "init", "first", "golden", "counted", "done"),
     "golden,operators": ("hello", "init", "first", "golden", "operators", "done"),
     "profile": ("hello", "init", "first", "profile", "done"),
+    "probe": ("hello", "probe", "done"),
 }
 # One line of the emulator's plugin (native/counter.c): region, index, count.
 _COUNT = re.compile(r"^tkd-instructions (\d+) (\d+) (\d+)$", re.MULTILINE)
 _INIT, _FIRST, _INFERENCE = 1, 2, 3
 
 _BLOCK, _MEMORY, _PREDICTIONS = "golden,latency", "memory", "golden,eval"
-_COUNT_STAGES, _OPERATOR_STAGES = "golden,count", "golden,operators"
+_COUNTS, _OPERATORS = "golden,count", "golden,operators"
 _FIRST_SIGNAL, _LAST_SIGNAL = 129, 192  # a phone's shell adds 128 to the number of the signal that ended a process
 
 Line = Mapping[str, Any]
@@ -54,12 +56,21 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockPlace:
-    """Where a block stands: its index among its model's blocks, its order among all, when, and the load before it."""
+    """Where a block stands.
+
+    Attributes:
+        index: its place among its model's blocks.
+        order: its place among all blocks.
+        started_utc: when.
+        load_1min: the load before its round.
+        probe_ns: what the fixed piece of work took before its round, None where it was not done.
+    """
 
     index: int
     order: int
     started_utc: str
     load_1min: Reading
+    probe_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,27 +82,13 @@ class RunnerFacts:
 
 
 def commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str, tuple[str, ...]]:
-    """What `run_block`, `run_memory` and `run_predictions` start on the device, under these names; files are pushed."""
+    """What each `run_…` starts on the device, by what it gives; the files are pushed."""
     pack = {"eval_inputs": device.push(bundle.folder / "eval_inputs.npy")}
     return {
         "block": _command(device, bundle, plan, _BLOCK, _block_arguments(plan)),
         "memory": _command(device, bundle, plan, _MEMORY, {"memory_runs": plan.memory_runs}),
         "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
-    }
-
-
-def emulated_commands(
-    device: Device, bundle: Bundle, plan: RunPlan, ticking: tuple[str, ...]
-) -> dict[str, tuple[str, ...]]:
-    """What `run_instructions`, `run_operators` and `run_predictions` start on the device; files are pushed.
-
-    `ticking` starts the runner that counts operators.
-    """
-    pack = {"eval_inputs": device.push(bundle.folder / "eval_inputs.npy")}
-    return {
-        "count": _command(device, bundle, plan, _COUNT_STAGES, {}),
-        "operators": (*ticking, *_command(device, bundle, plan, _OPERATOR_STAGES, {})[len(device.runner) :]),
-        "accuracy": _command(device, bundle, plan, _PREDICTIONS, pack),
+        "count": _command(device, bundle, plan, _COUNTS, {}),
     }
 
 
@@ -139,6 +136,7 @@ def run_block(device: Device, bundle: Bundle, plan: RunPlan, place: BlockPlace) 
             golden_error=float(golden["max_error"]),
             golden_unit=golden["unit"],
             load_1min=place.load_1min,
+            probe_ns=place.probe_ns,
         )
     except (RecordError, TypeError, ValueError) as cause:
         raise RunnerError(f"the runner gave an impossible block for {bundle.name}: {cause}") from cause
@@ -203,7 +201,7 @@ def run_instructions(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[Ins
 
     Wants the native runner, and an emulator that was started with the plugin `counter`.
     """
-    lines, result = _run_with_result(device, bundle, plan, _COUNT_STAGES, {})
+    lines, result = _run_with_result(device, bundle, plan, _COUNTS, {})
     counted = parse_counts(result.stderr, lines[4]["runs"], bundle.name)
     return counted, RunnerFacts(hello=lines[0], init=lines[1])
 
@@ -237,8 +235,27 @@ def run_operators(device: Device, bundle: Bundle, plan: RunPlan) -> OperatorCoun
 
     Wants the build `ticks` of the native runner.
     """
-    lines, result = _run_with_result(device, bundle, plan, _OPERATOR_STAGES, {})
+    lines, result = _run_with_result(device, bundle, plan, _OPERATORS, {})
     return parse_operators(result.stderr, lines[4]["ops"], bundle.name)
+
+
+def run_probe(device: Device, plan: RunPlan) -> int:
+    """How long a fixed piece of work takes on the plan's cores right now, nanoseconds; no model is opened.
+
+    It is the mean over the second half of one process's pieces: by then the clocks have risen, and a mean, unlike a
+    minimum, also shows who else is on these cores. Wants the native runner; raises as `run_block` does.
+    """
+    lines, _ = _started(device, probe_command(device, plan), "the probe", "probe", plan)
+    pieces = lines[1]["ns"]
+    try:
+        return round(fmean(pieces[len(pieces) // 2 :]))
+    except (TypeError, ValueError) as cause:
+        raise RunnerError(f"the runner gave an impossible probe: {cause}") from cause
+
+
+def probe_command(device: Device, plan: RunPlan) -> tuple[str, ...]:
+    """What `run_probe` starts on the device."""
+    return (*_pinned(plan), *device.runner, "stages=probe")
 
 
 def run_profile(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[OperatorTime, ...]:
@@ -302,23 +319,32 @@ def _command(
         "golden_bound_ppm": golden_bound_ppm(bundle),
         **more,
     }
-    pinned = ("taskset", plan.core_mask) if plan.core_mask else ()
-    return (*pinned, *device.runner, *(f"{key}={value}" for key, value in arguments.items()))
+    return (*_pinned(plan), *device.runner, *(f"{key}={value}" for key, value in arguments.items()))
+
+
+def _pinned(plan: RunPlan) -> tuple[str, ...]:
+    return ("taskset", plan.core_mask) if plan.core_mask else ()
 
 
 def _run_with_result(
     device: Device, bundle: Bundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
 ) -> tuple[list[dict[str, Any]], CommandResult]:
-    result = device.run(_command(device, bundle, plan, stages, more), plan.timeout_s)
+    return _started(device, _command(device, bundle, plan, stages, more), bundle.name, stages, plan)
+
+
+def _started(
+    device: Device, command: Sequence[str], name: str, stages: str, plan: RunPlan
+) -> tuple[list[dict[str, Any]], CommandResult]:
+    """One process of the runner; `name` is what it works on, for errors."""
+    result = device.run(command, plan.timeout_s)
     if result.exit_code != RunnerExit.DONE:
-        raise _failure(bundle.name, stages, result)
+        raise _failure(name, stages, result)
     lines = parse_lines(result.stdout)
     seen = [line["event"] for line in lines]
     without_repeats = tuple(event for i, event in enumerate(seen) if event != "eval" or seen[i - 1] != "eval")
     if without_repeats != _EVENTS_OF_STAGES[stages]:
         raise RunnerError(
-            f"the runner said {', '.join(without_repeats)} for {bundle.name}; "
-            f"expected {', '.join(_EVENTS_OF_STAGES[stages])}"
+            f"the runner said {', '.join(without_repeats)} for {name}; expected {', '.join(_EVENTS_OF_STAGES[stages])}"
         )
     _check_affinity(plan, lines[0])
     return lines, result

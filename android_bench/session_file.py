@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from android_bench.errors import RecordError
 from android_bench.records import (
@@ -58,7 +61,21 @@ def session_to_json(session: Session) -> dict[str, Any]:
         "cpuMaxFreqHz": context.max_frequency_khz * 1000 if isinstance(context.max_frequency_khz, int) else None,
         "memTotalBytes": context.memory_total_kb * 1024 if isinstance(context.memory_total_kb, int) else None,
     }
-    return {"format": FORMAT, "name": session.name, **record}
+    return {"format": FORMAT, "name": session.name, "samples_sha256": samples_sha256(session), **record}
+
+
+def samples_sha256(session: Session) -> str:
+    """A hash over what was measured of each model, so that an edit is found: samples, their order, and answers."""
+    digest = hashlib.sha256()
+    for measurement in session.measurements:
+        model, predictions = measurement.model, measurement.predictions
+        digest.update(f"{model.name} {model.sha256} {model.size_bytes}\n".encode())
+        for block in measurement.blocks:
+            digest.update(f"{block.index} {block.order} {len(block.samples_ns)}\n".encode())
+            digest.update(np.asarray(block.samples_ns, "<i8").tobytes())
+        if predictions:
+            digest.update(json.dumps(asdict(predictions), sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def metrics_of(summary: Summary) -> dict[str, Any]:
@@ -95,9 +112,13 @@ def read_session(path: Path) -> Session:
         raise RecordError(f"{path} is damaged (not JSON: {cause})") from cause
     _check_format(record, path)
     try:
-        return _session(record)
+        session = _session(record)
     except (KeyError, TypeError, AttributeError) as cause:
         raise RecordError(f"{path} is damaged ({cause!r})") from cause
+    # Sessions of the first version have no hash.
+    if record.get("samples_sha256", samples_sha256(session)) != samples_sha256(session):
+        raise RecordError(f"{path} was edited after it was measured (samples_sha256 does not fit); measure again")
+    return session
 
 
 def append_block(path: Path, block: Block) -> None:
@@ -171,7 +192,7 @@ def _measurement(record: Mapping[str, Any]) -> Measurement:
         model=Model(**{**record["model"], "stages": tuple(_stages(record["model"].get("stages", ())))}),
         blocks=tuple(_block(item) for item in record["blocks"]),
         memory=Memory(**record["memory"]) if record["memory"] else None,
-        predictions=_predictions(record["predictions"]) if record["predictions"] else None,
+        predictions=predictions_from_json(record["predictions"]) if record["predictions"] else None,
         failure=Failure(**record["failure"]) if record["failure"] else None,
         notes=tuple(record["notes"]),
     )
@@ -183,7 +204,8 @@ def _stages(records: Sequence[Mapping[str, Any]]) -> Iterator[StageScore]:
         yield StageScore(**{**record, "interval": tuple(interval) if interval else None})
 
 
-def _predictions(record: Mapping[str, Any]) -> Predictions | SeveralPredictions:
+def predictions_from_json(record: Mapping[str, Any]) -> Predictions | SeveralPredictions:
+    """The answers in a record of a session or of counts; a KeyError or TypeError where it is none."""
     if "outputs" not in record:
         return Predictions(**{key: tuple(row) for key, row in record.items()})
     return SeveralPredictions(

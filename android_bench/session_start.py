@@ -32,7 +32,8 @@ class SessionStart:
 
     Attributes:
         device: as `--device` named it.
-        serial: of a phone; empty for this computer.
+        serial: how a phone was reached; empty for this computer.
+        serial_number: the phone's own; "" where it did not tell.
         model: the CPU's or phone's name.
         fingerprint: operating system and version.
         cores: as `--cores` named them, or None.
@@ -53,6 +54,12 @@ class SessionStart:
     sha256: Mapping[str, str]
     runner: Mapping[str, str | bool]
     started_utc: str
+    serial_number: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the phone may be attached as: as it was, or on a cable, which bears its own number."""
+        return tuple(dict.fromkeys(name for name in (self.serial, self.serial_number) if name))
 
 
 def write_start(folder: Path, start: SessionStart) -> None:
@@ -84,8 +91,11 @@ def read_start(folder: Path) -> SessionStart:
 
 def differences(start: SessionStart, context: DeviceContext, runner: Mapping[str, str | bool]) -> list[str]:
     """What about this device and its runner is not as it was, one clause each."""
+    # The phone's own number decides where it is known: the same phone may be on a cable now and on the network then.
+    known = start.serial_number and context.serial_number
+    before, now = (start.serial_number, context.serial_number) if known else (start.serial, context.serial)
     pairs = [
-        ("phone" if start.serial else "computer", start.serial or start.model, context.serial or context.model),
+        ("phone" if start.serial else "computer", before or start.model, now or context.model),
         ("model", start.model, context.model),
         ("system", start.fingerprint, context.fingerprint),
         *((name, start.runner.get(name, "none"), runner.get(name, "none")) for name in _SAME_FACTS),

@@ -12,11 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from android_bench import stats
-from android_bench.benchmark_model import ToolOutput, prove_golden, run_tool_block, run_tool_predictions
+from android_bench.benchmark_model import (
+    Tool,
+    ToolOutput,
+    get_to_know,
+    prove_golden,
+    run_tool_block,
+    run_tool_predictions,
+)
 from android_bench.device import Device, utc_now
 from android_bench.errors import DeviceError, GoldenMismatchError
+from android_bench.gates import Answer
 from android_bench.measure import block_order
-from android_bench.records import DeviceContext, Failure, Predictions, RunPlan
+from android_bench.records import DeviceContext, Failure, Predictions, Rejection, RunPlan
 from android_bench.report import duration
 from converters.bundle import Bundle
 from converters.files import sha256_of
@@ -60,22 +68,59 @@ class ToolSession:
     concerns: tuple[str, ...]
     measurements: tuple[ToolMeasurement, ...]
     interrupted: bool
+    rejected: tuple[Rejection, ...] = ()
+
+    @property
+    def many_rejected(self) -> bool:
+        """Whether over a quarter of the rounds were rejected."""
+        return 4 * len(self.rejected) > self.plan.blocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolWatcher:
+    """Who is asked and told while a session runs.
+
+    Attributes:
+        gate: asked before each round; None lets every round pass.
+        keep: called with the model's name, the index and the block as it ends.
+        step: called after each process of a block, and after each model's accuracy.
+        rejected: told of each round that was not measured.
+    """
+
+    gate: Callable[[], Answer] | None = None
+    keep: Callable[[str, int, ToolOutput], None] = lambda _name, _index, _block: None
+    step: Callable[[], None] = lambda: None
+    rejected: Callable[[Rejection], None] = lambda _rejection: None
 
 
 def measure_with_tool(
-    name: str, device: Device, tool: Path, bundles: Sequence[Bundle], plan: RunPlan, step: Callable[[], None]
+    name: str,
+    device: Device,
+    path: Path,
+    bundles: Sequence[Bundle],
+    plan: RunPlan,
+    watcher: ToolWatcher | None = None,
+    concerns: Sequence[str] = (),
 ) -> ToolSession:
     """Measures the models; also after Ctrl-C what there is. A model that fails is left out of what follows.
 
     Args:
         name: of the device.
         device: where the tool runs.
-        tool: the tool built for it.
+        path: the tool built for it.
         bundles: the models.
         plan: as for the other runners.
-        step: called after each process of a block, and after each model's accuracy.
+        watcher: who is asked and told.
+        concerns: what makes the numbers less than clean, known before.
+
+    Raises:
+        DeviceError: the device cannot be asked how it is.
     """
+    watcher = watcher or ToolWatcher()
     started, found, interrupted = utc_now(), [ToolMeasurement(bundle=bundle) for bundle in bundles], False
+    rejections: list[Rejection] = []
+    known = (*device.concerns(device.state()), *concerns)
+    tool: Tool | None = None
 
     def attempt(one: ToolMeasurement, stage: Callable[[ToolMeasurement], None]) -> None:
         if one.failure is None:
@@ -87,41 +132,69 @@ def measure_with_tool(
                 one.failure = Failure(kind="device", message=str(error))
 
     def prove(one: ToolMeasurement) -> None:
+        nonlocal tool
+        tool = tool or get_to_know(device, path, one.bundle, plan)
+        one.notes += tool.notes
         one.proven = prove_golden(device, tool, one.bundle, plan)
         if not one.proven:
             one.notes.append(_UNPROVEN)
 
     def predict(one: ToolMeasurement) -> None:
+        assert tool is not None, "a model that was not proven has failed"
         if one.proven and one.bundle.evaluation().labels.ndim == 1:
             one.predictions = run_tool_predictions(device, tool, one.bundle, plan)
         elif one.proven:
             one.notes.append(_SEVERAL_LABELS)
 
     def block(index: int) -> Callable[[ToolMeasurement], None]:
-        return lambda one: one.blocks.update({index: run_tool_block(device, tool, one.bundle, plan)})
+        def measured(one: ToolMeasurement) -> None:
+            assert tool is not None, "a model that was not proven has failed"
+            one.blocks[index] = run_tool_block(device, tool, one.bundle, plan)
+            watcher.keep(one.bundle.name, index, one.blocks[index])
 
-    concerns = device.concerns(device.state())
+        return measured
+
+    def is_fit(index: int) -> bool:
+        if watcher.gate is None or all(one.failure for one in found):
+            return True
+        try:
+            answer = watcher.gate()
+        except DeviceError as error:
+            for one in found:
+                one.failure = one.failure or Failure(kind="device", message=str(error))
+            return False
+        if answer.reasons:
+            waited_s = round(answer.waited_s, 1)
+            rejections.append(Rejection(index=index, reasons=answer.reasons, waited_s=waited_s, at_utc=utc_now()))
+            watcher.rejected(rejections[-1])
+        return not answer.reasons
+
     try:
         for one in found:
             attempt(one, prove)
+        fit: dict[int, bool] = {}
         for model, index in block_order(len(found), plan.blocks):
-            attempt(found[model], block(index))
-            step()
+            if index not in fit:
+                fit[index] = is_fit(index)
+            if fit[index]:
+                attempt(found[model], block(index))
+            watcher.step()
         for one in found:
             attempt(one, predict)
-            step()
+            watcher.step()
     except KeyboardInterrupt:
         interrupted = True
     return ToolSession(
         device=name,
         context=device.context(),
         plan=plan,
-        tool_name=tool.name,
-        tool_sha256=sha256_of(tool),
+        tool_name=path.name,
+        tool_sha256=sha256_of(path),
         started_utc=started,
-        concerns=concerns,
+        concerns=known,
         measurements=tuple(found),
         interrupted=interrupted,
+        rejected=tuple(rejections),
     )
 
 
@@ -149,6 +222,7 @@ def document(session: ToolSession) -> dict[str, Any]:
         "started_utc": session.started_utc,
         "interrupted": session.interrupted,
         "concerns": list(session.concerns),
+        "rejected": [asdict(each) for each in session.rejected],
     }
     return {**head, "measurements": measurements}
 
@@ -158,7 +232,7 @@ def table(session: ToolSession) -> list[str]:
     context = session.context
     lines = [
         f"{session.device}: {context.model}, {session.plan.threads} thread(s), runner benchmark_model "
-        f"({session.tool_name}, sha256 {session.tool_sha256[:12]}), which keeps no samples",
+        f"({session.tool_name}, sha256 {session.tool_sha256[:12]}), which keeps no samples · {context.stands_for}",
         "",
         f"{'model':<32} {'time':>10} {'95 % interval':>23} {'first':>10} {'init':>10}  accuracy",
     ]
@@ -167,7 +241,13 @@ def table(session: ToolSession) -> list[str]:
     lines.append("time: the median of the blocks' medians where this tool prints medians, else of their averages")
     if any(one.bundle.synthetic and one.predictions for one in session.measurements):
         lines.append("* SYNTHETIC data: this accuracy says nothing about recorded audio")
+    if session.interrupted:
+        lines.append("INTERRUPTED: finished blocks are kept, the rest was not measured")
     lines += [f"not clean: {concern}" for concern in session.concerns]
+    lines += [
+        f"REJECTED: round {each.index + 1} after {each.waited_s:g} s: {'; '.join(each.reasons)}"
+        for each in session.rejected
+    ]
     for one in session.measurements:
         lines += [f"{one.bundle.name}: {note}" for note in one.notes]
         if one.failure:

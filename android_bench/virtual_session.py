@@ -219,6 +219,8 @@ def document(session: VirtualSession) -> dict[str, Any]:
         "measurements": [
             {
                 "model": one.bundle.name,
+                "student": one.bundle.student,
+                "precision": one.bundle.precision,
                 "sha256": one.bundle.sha256,
                 "size_bytes": one.bundle.model.stat().st_size,
                 "synthetic": one.bundle.synthetic,

@@ -1,7 +1,7 @@
 """Does temporal distillation help, which student, on which length? A grid of trainings, one line a training.
 
     python -m benchmarks.tkd_grid --folder data/grid                 the whole grid; continues where it was
-    python -m benchmarks.tkd_grid --folder data/grid --seeds 1       its first seed only
+    python -m benchmarks.tkd_grid --folder data/grid --seeds 1       its first seed only (see --help)
     python -m benchmarks.tkd_grid --table docs/results-distillation.md   tables from the lines, without any training
 
     words ──► noisy L s ──► teacher L s ──► students × λ × controls × seeds ──► tkd_grid.jsonl ──► the tables
@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from tkd.distill import DistillConfig, Guide
 from tkd.students import find_student
 from tkd.teacher import TeacherConfig
 from tkd.train.config import DataConfig, FitConfig, StudentConfig, TrainConfig
+from tkd.train.memory import keep_freed_memory
 from tkd.train.record import RunResult
 from tkd.train.run import run_training
 
@@ -55,7 +56,7 @@ SECONDS = (2, 8)
 LAMBDAS = (0.0, 0.1, 0.25, 0.5)
 CONTROLS: tuple[Guide, ...] = ("span", "uniform", "shuffled", "logits")
 CONTROL_LAMBDA = 0.25
-STUDENT_FIT = FitConfig(steps=1000, batch_size=64, learning_rate=3e-3, validate_every=200)
+STUDENT_FIT = FitConfig(steps=1000, batch_size=64, learning_rate=3e-3, validate_every=200, precision="bfloat16")
 # The corpora have noise and random places in them already: clips stay as they are, and features are computed once.
 AUGMENT = AugmentConfig(max_shift_ms=0.0, noise_probability=0.0)
 TEACHER_FITS = {
@@ -116,15 +117,22 @@ class Place:
         return self.folder / f"noisy-{seconds}"
 
 
-def cells(students: Sequence[str], lengths: Sequence[int], seeds: int, steps: int) -> list[Cell]:
+def cells(
+    students: Sequence[str],
+    lengths: Sequence[int],
+    seeds: int,
+    steps: int,
+    lambdas: Sequence[float] = LAMBDAS,
+    controls: Sequence[Guide] = CONTROLS,
+) -> list[Cell]:
     """Every training of the grid; all of the first seed come first, so that a grid that was stopped has whole rows."""
     found = []
     for seed in range(1, seeds + 1):
         for seconds in lengths:
             for student in students:
-                led: list[tuple[Guide, float]] = [("teacher", weight) for weight in LAMBDAS]
+                led: list[tuple[Guide, float]] = [("teacher", weight) for weight in lambdas]
                 if student in WITH_CONTROLS:
-                    led += [(control, CONTROL_LAMBDA) for control in CONTROLS]
+                    led += [(control, CONTROL_LAMBDA) for control in controls]
                 found += [
                     Cell(student=student, seconds=seconds, guide=guide, weight=weight, seed=seed, steps=steps)
                     for guide, weight in led
@@ -139,7 +147,7 @@ def settings_of(cell: Cell, place: Place) -> TrainConfig:
         data=DataConfig(folder=str(place.corpus(cell.seconds)), silence="noise"),
         # With TensorFlow's forget bias of 1 LSTM-P learns where to look and does not carry what it saw to the end.
         student=StudentConfig(name=cell.student, forget_bias=4.0 if cell.student.startswith("lstm-p") else None),
-        student_fit=FitConfig(**{**_fields(STUDENT_FIT), "steps": cell.steps}),
+        student_fit=fit_of(cell),
         teacher=TeacherConfig(checkpoint=str(place.teachers[cell.seconds]), as_is=True),
         distill=DistillConfig(lambdas=(cell.weight,), guide=cell.guide),
         augment=AUGMENT,
@@ -147,13 +155,18 @@ def settings_of(cell: Cell, place: Place) -> TrainConfig:
     )
 
 
+def fit_of(cell: Cell) -> FitConfig:
+    """How a cell's student is trained: alike in all, but for LSTM-P's loop of small products, slower in bfloat16."""
+    precision = "float32" if cell.student.startswith("lstm-p") else STUDENT_FIT.precision
+    return replace(STUDENT_FIT, steps=cell.steps, precision=precision)
+
+
 def train(cell: Cell, place: Place) -> dict[str, Any]:
     """The line of one cell, trained, continued or recalled."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     start = time.monotonic()
-    result = run_training(
-        settings_of(cell, place), lambda title, total: progress(title, total, quiet=True), resume=True
-    )
+    result = run_training(settings_of(cell, place), _silent, resume=True, attention_folder=place.folder / "attention")
     return line_of(cell, result, time.monotonic() - start)
 
 
@@ -172,6 +185,7 @@ def line_of(cell: Cell, result: RunResult, seconds: float) -> dict[str, Any]:
         "parameters": find_student(cell.student).parameters_with_statistics,
         "batch_size": STUDENT_FIT.batch_size,
         "learning_rate": STUDENT_FIT.learning_rate,
+        "precision": fit_of(cell).precision,
         "clips": document["data"]["clips"],
         "validation": arm.validation,
         "test": arm.test["accuracy"],
@@ -277,10 +291,6 @@ def _teacher(folder: Path, seconds: int, before: str) -> Path:
     return run_training(config, progress, resume=True).folder / "teacher.safetensors"
 
 
-def _fields(record: FitConfig) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in FitConfig.__dataclass_fields__}
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -290,6 +300,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--students", nargs="+", default=STUDENTS, metavar="NAME")
     parser.add_argument("--seconds", nargs="+", type=int, default=SECONDS, choices=tuple(TEACHER_FITS))
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
+    parser.add_argument("--lambdas", nargs="+", type=float, default=LAMBDAS, metavar="LAMBDA", help="of the teacher")
+    parser.add_argument("--controls", nargs="*", default=CONTROLS, choices=CONTROLS, metavar="GUIDE",
+                        help="of the students that have them; none where nothing follows")  # fmt: skip
     parser.add_argument("--steps", type=int, default=STUDENT_FIT.steps, help="updates (default: %(default)s)")
     parser.add_argument(
         "--jobs", type=int, default=available_cores(), help="trainings at a time (default: %(default)s)"
@@ -300,7 +313,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.folder:
         given = {int(seconds): Path(path) for seconds, path in options.teacher}
         place = prepare(options.folder, sorted(options.seconds), given)
-        wanted = cells(options.students, sorted(options.seconds), options.seeds, options.steps)
+        wanted = cells(
+            options.students, sorted(options.seconds), options.seeds, options.steps, options.lambdas, options.controls
+        )
         run_grid(wanted, place, options.lines, options.jobs)
     elif not options.table:
         parser.error("--folder to train, or --table to write tables of what there is")

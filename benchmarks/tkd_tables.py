@@ -79,7 +79,10 @@ def pooled(groups: Sequence[Sequence[float]]) -> Effect | None:
 
 
 def write_tables(lines: Sequence[Line], path: Path) -> None:
-    """Writes a Markdown page of all tables, one part for each number of steps, whole or not at all."""
+    """Writes a Markdown page of all tables, one part for each number of steps, whole or not at all.
+
+    The pictures of `benchmarks.tkd_pictures` are shown where they lie in `images` beside the page.
+    """
     parts = [_head(lines)]
     for steps in sorted({line["steps"] for line in lines}):
         part = [line for line in lines if line["steps"] == steps]
@@ -87,7 +90,31 @@ def write_tables(lines: Sequence[Line], path: Path) -> None:
         for seconds in sorted({line["seconds"] for line in part}):
             here = [line for line in part if line["seconds"] == seconds]
             parts += [f"### Clips of {seconds} s\n", *_tables(here)]
+    parts += _pictures(path.parent / "images")
     write_text(path, "\n".join(parts).rstrip() + "\n")
+
+
+def _pictures(folder: Path) -> list[str]:
+    parts = []
+    if (folder / "accuracy-by-steps.png").exists():
+        parts += [
+            "## Higher, or only sooner?\n",
+            "Validation accuracy while training; budgets of several lengths are separate trainings.\n",
+            f"![accuracy by steps]({folder.name}/accuracy-by-steps.png)\n",
+        ]
+    attention = sorted(folder.glob("attention-*.png"))
+    if attention:
+        parts += [
+            "## Where teacher and students look\n",
+            "The first three keywords of the validation split, first seed.",
+            "Each student is asked by a query fitted to its finished contexts; those with attention of their own are "
+            "asked for that.\n",
+            *(
+                f"![attention of {each.stem.removeprefix('attention-')}]({folder.name}/{each.name})\n"
+                for each in attention
+            ),
+        ]
+    return parts
 
 
 def differences(lines: Sequence[Line], student: str, guide: str, weight: float) -> list[float]:

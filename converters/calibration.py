@@ -144,9 +144,11 @@ def dropped_by_relu(model: Model) -> dict[str, str]:
     for operator in model.operators:
         if operator.code == "ADD" and operator.options.get("fusedActivationFunction") == "RELU":
             first, second = operator.inputs
-            alike = model.tensors[first].shape == model.tensors[second].shape
-            if alike and first != second and {first, second} <= computed:
-                pairs |= {a: b for a, b in ((first, second), (second, first)) if readers[a] == 1}
+            # Where one operand is repeated, any of its sums may be the one that counts: only the other is cut.
+            whole = model.tensors[operator.outputs[0]].shape
+            if first != second and {first, second} <= computed:
+                both = ((first, second), (second, first))
+                pairs |= {a: b for a, b in both if readers[a] == 1 and model.tensors[a].shape == whole}
     return pairs
 
 

@@ -147,11 +147,16 @@ def _ties(operator: Operator, model: Model) -> list[_Tie]:
     if operator.options.get("fusedActivationFunction", "NONE") not in _LINEAR or not model.tensors[output].shape:
         return []
     match operator.code:
-        case "ADD" | "SUB" if shapes[0] == shapes[1] and not _has_constant(operator, model):
+        # What one operand repeats along other axes than the channels repeats its factors with it.
+        case "ADD" | "SUB" if shapes[0][-1:] == shapes[1][-1:] and not _has_constant(operator, model):
             return [replace(tie, source=name) for tie in whole for name in operator.inputs]
         case "AVERAGE_POOL_2D" | "LEAKY_RELU" | "MAX_POOL_2D" | "RELU":
             return whole
-        case "CONCATENATION" if operator.options["axis"] == len(shapes[0]) - 1 and not _has_constant(operator, model):
+        case "CONCATENATION" if operator.options["axis"] != len(shapes[0]) - 1 and not _has_constant(operator, model):
+            return [replace(tie, source=name) for tie in whole for name in operator.inputs]
+        case "SLICE" if shapes[0][-1] == len(channels):
+            return whole
+        case "CONCATENATION" if not _has_constant(operator, model):
             ends = np.cumsum([shape[-1] for shape in shapes])
             return [
                 _Tie(source=name, target=output, places=np.arange(shape[-1]), onto=np.arange(end - shape[-1], end))

@@ -12,8 +12,9 @@ from converters.calibration import Method, Observed, Range, choose_ranges, obser
 from converters.equalize import channel_scales, equalize
 from converters.families import recurrence
 from converters.islands import with_movers
+from converters.lowering.operators import OPERATORS, Int8Rule
 from converters.lowering.outline import outline
-from converters.lowering.records import Model, Tensor
+from converters.lowering.records import Model, Quantization, Tensor
 from converters.lowering.writer import write_model
 from converters.mixture import Plan
 from converters.parity import sqnr_db
@@ -61,9 +62,7 @@ class Int8Builder:
 
         Weights are taken from the uniform int8 model where their scales are the same: rounding is most of the work.
         """
-        int8 = self._quantized(plan)
-        tensors = {name: self._rounded_like(tensor) for name, tensor in int8.tensors.items()}
-        return self.sqnr_db_of(self._with_forms(replace(int8, tensors=tensors), plan))
+        return self.sqnr_db_of(self._with_forms(self._rounded_as_known(self._quantized(plan)), plan))
 
     def sqnr_db_of(self, model: Model) -> float:
         """SQNR in dB of a model's file on the trial clips, against the float32 file."""
@@ -71,19 +70,39 @@ class Int8Builder:
         return sqnr_db(self._expected, TfliteModel(content).run(self.trial_clips))
 
     @cached_property
-    def _uniform(self) -> Model:
-        return self.build({})
+    def _uniform(self) -> tuple[Model, Model]:
+        """All in int8, with the nearest levels and as it is built."""
+        return self._quantized({}), self.build({})
 
     def _quantized(self, plan: Plan) -> Model:
         return quantize(self.equalized, self._ranges, with_movers(self.equalized, plan))
 
-    def _rounded_like(self, tensor: Tensor) -> Tensor:
-        known = self._uniform.tensors.get(tensor.name)
-        if tensor.data is None or known is None or known.quantization is None or tensor.quantization is None:
-            return tensor
-        is_same = np.array_equal(known.quantization.scales, tensor.quantization.scales)
-        return known if is_same else tensor
+    def _rounded_as_known(self, int8: Model) -> Model:
+        """The model with the weights that were rounded for the uniform one, wherever their scales were the same."""
+        plain, rounded = self._uniform
+        tensors = dict(int8.tensors)
+        for operator in int8.operators:
+            if OPERATORS[operator.code].rule is not Int8Rule.WEIGHTS or operator.inputs[1] not in plain.tensors:
+                continue
+            data, weights, bias = (int8.tensors[name] for name in operator.inputs)
+            source, known = plain.tensors[weights.name].quantization, rounded.tensors[weights.name]
+            if data.quantization is None or source is None or known.quantization is None:
+                continue
+            assert weights.quantization is not None
+            if np.array_equal(source.scales, weights.quantization.scales):
+                tensors[weights.name] = known
+                tensors[bias.name] = _at_scale(rounded.tensors[bias.name], data.quantization, known.quantization)
+        return replace(int8, tensors=tensors)
 
     def _with_forms(self, int8: Model, plan: Plan) -> Model:
         dynamic = {name: self._forms[name] for name, form in plan.items() if form == "dynamic"}
         return change_weights(int8, dynamic, self._observed.moments)
+
+
+def _at_scale(bias: Tensor, data: Quantization, weights: Quantization) -> Tensor:
+    """A bias, int32, at the scale of the products that it is added to."""
+    assert bias.quantization is not None
+    scales = weights.scales * np.float32(data.scales[0])
+    quantization = Quantization(scales=scales, zero_points=np.zeros(len(scales), np.int64))
+    real = bias.quantization.dequantize(bias.content)
+    return replace(bias, data=quantization.quantize(real, bits=32), quantization=quantization)

@@ -1,7 +1,8 @@
 """Which operators an int8 file computes in float, and why: families of operators that int8 serves badly.
 
     recurrence   always float with int8 weights: each step would round the memory anew and feed the error back
-    the others   only where the whole file misses its goal, the family that helps most first
+    logits       where the file has less than 41 dB: one vector costs no time in float
+    the others   only where the whole file misses its goal and reaches it so, the family that helps most first
 
 The choice is made by measuring the error on calibration clips, never by time: the same clips give the same file.
 Before this: `converters.calibration`. After this: `converters.quantize` and `converters.weight_forms`.
@@ -10,6 +11,7 @@ Tested in `tests/converters/test_mixture.py`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ Plan = Mapping[str, OperatorForm]
 
 RECURRENT_GOAL_DB = 40.0
 """What a network with a recurrence can have at no cost in time: its other matrices are as fast with float data."""
+
+CLOSE_GOAL_DB = 41.0
+"""What a network without a recurrence should have where that costs no time; other clips than those show 2 dB less."""
 
 _REST, _REST_REASON = "all the rest", "beside a recurrence, int8 data bring no time and cost what the recurrence keeps"
 _LEAST_GAIN_DB = 1.0
@@ -92,14 +97,19 @@ def kept_float(model: Model, patterns: Sequence[str]) -> Mixture:
     return Mixture(plan=plan, choices=tuple(choices))
 
 
-def choose_mixture(model: Model, start: Mixture, goal_db: float, sqnr_of: Callable[[Plan], float]) -> Mixture:
-    """The smallest mixture found that reaches the goal, or the best one.
+def choose_mixture(
+    model: Model, start: Mixture, goal_db: float, sqnr_of: Callable[[Plan], float], least_db: float = -math.inf
+) -> Mixture:
+    """The smallest mixture found that reaches the goal; where none does, int8 if that is sound, else the best one.
+
+    A file that stays below the goal with half of it in float is slower than one in int8, and hardly better.
 
     Args:
         model: float32.
         start: what stays float in any case.
-        goal_db: no family is tried once the file is this good.
+        goal_db: no family that costs time is tried once the file is this good.
         sqnr_of: of the file that a plan gives.
+        least_db: a file this good is sound.
     """
     plan, choices = dict(start.plan), list(start.choices)
     left: dict[str, list[Operator]] = {}
@@ -110,20 +120,44 @@ def choose_mixture(model: Model, start: Mixture, goal_db: float, sqnr_of: Callab
             choices.append(Choice(family=row.name, operators=len(members), reason=row.reason, sqnr_db=None))
         elif members:
             left[row.name] = members
+    free = {row.name: left.pop(row.name) for row in FAMILIES if row.is_free and row.name in left}
     if any(choice.family == "recurrence" for choice in choices):
         goal_db = max(goal_db, RECURRENT_GOAL_DB)
-        left = {_REST: [each for each in model.operators if each.outputs[0] not in plan], **left}
-    uniform = best = sqnr_of(plan)
-    while left and best < goal_db:
-        trials = {name: sqnr_of(plan | _forms(members)) for name, members in left.items()}
+        left, free = {_REST: [each for each in model.operators if each.outputs[0] not in plan], **left}, {}
+    uniform = sqnr_of(plan)
+    first = _Search(plan=plan, choices=tuple(choices), sqnr_db=uniform)
+    cheap = _taken_out(first, free, CLOSE_GOAL_DB, sqnr_of)
+    best = _taken_out(cheap, left, goal_db, sqnr_of)
+    if best.sqnr_db < goal_db and cheap.sqnr_db >= least_db:
+        best = cheap
+    return Mixture(plan=best.plan, choices=best.choices, uniform_sqnr_db=uniform)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """How far a search has come."""
+
+    plan: Plan
+    choices: tuple[Choice, ...]
+    sqnr_db: float
+
+
+def _taken_out(
+    start: _Search, families: Mapping[str, list[Operator]], goal_db: float, sqnr_of: Callable[[Plan], float]
+) -> _Search:
+    """The search once families have left int8, the one that helps most first, up to the goal or while one helps."""
+    found, left = start, dict(families)
+    while left and found.sqnr_db < goal_db:
+        trials = {name: sqnr_of({**found.plan, **_forms(members)}) for name, members in left.items()}
         name = max(trials, key=lambda each: trials[each])
-        if trials[name] < best + _LEAST_GAIN_DB:
+        if trials[name] < found.sqnr_db + _LEAST_GAIN_DB:
             break
-        best, members = trials[name], left.pop(name)
-        plan |= _forms(members)
+        members = left.pop(name)
         reason = next((row.reason for row in FAMILIES if row.name == name), _REST_REASON)
-        choices.append(Choice(family=name, operators=len(members), reason=reason, sqnr_db=best))
-    return Mixture(plan=plan, choices=tuple(choices), uniform_sqnr_db=uniform)
+        choice = Choice(family=name, operators=len(members), reason=reason, sqnr_db=trials[name])
+        plan = {**found.plan, **_forms(members)}
+        found = _Search(plan=plan, choices=(*found.choices, choice), sqnr_db=trials[name])
+    return found
 
 
 def _labels(operator: Operator) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ def _quantized(request: ConversionRequest, model: Model, clock: _Clock) -> _Quan
     with clock.step("calibrate"):
         builder = Int8Builder(model, clips, request.method, request.rounding)
     with clock.step("mix"):
-        mixture = choose_mixture(builder.equalized, kept, request.goal, builder.sqnr_of)
+        mixture = choose_mixture(builder.equalized, kept, request.goal, builder.sqnr_of, request.sound_db)
     with clock.step("quantize"):
         return _Quantized(builder=builder, int8=builder.build(mixture.plan), mixture=mixture)
 

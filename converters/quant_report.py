@@ -59,12 +59,14 @@ class Shares:
         macs: share of multiply-accumulates whose factors are int8, 0 to 1: those of int8 and dynamic operators.
         weight_bytes: share of the bytes of weights (not biases) that are stored as int8, 0 to 1.
         has_macs: whether the model multiplies weights at all.
+        total_macs: multiply-accumulates of one inference.
     """
 
     operators: float
     macs: float
     weight_bytes: float
     has_macs: bool = True
+    total_macs: int = 0
 
     @property
     def multiplied(self) -> tuple[float, str]:
@@ -134,6 +136,7 @@ def shares_of(model: Model) -> Shares:
         macs=multiplied / macs if macs else 0.0,
         weight_bytes=int8_bytes / weight_bytes if weight_bytes else 0.0,
         has_macs=macs > 0,
+        total_macs=macs,
     )
 
 
@@ -189,7 +192,7 @@ def _layer_errors(model: Model, float_file: bytes, int8_file: bytes, clips: Arra
     bridges = ("QUANTIZE", "DEQUANTIZE")
     makers = {operator.outputs[0]: operator.code for operator in model.operators if operator.code not in bridges}
     # What a sum's ReLU drops is no error.
-    others = dropped_by_relu(model)
+    others = {name: other for name, other in dropped_by_relu(model).items() if other in makers or other in model.inputs}
     signal: Counter[str] = Counter()
     noise: Counter[str] = Counter()
     names = [*makers, *model.inputs]

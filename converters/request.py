@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 _MARGIN_DB = 2.0
+_SOUND_MARGIN_DB = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,6 +112,11 @@ class ConversionRequest:
         if self.goal_db is not None:
             return self.goal_db
         return (self.gates or ParityGates()).int8_sqnr_db + _MARGIN_DB
+
+    @property
+    def sound_db(self) -> float:
+        """The SQNR on calibration clips from which the int8 file can be expected to pass its gate, in dB."""
+        return self.goal - _MARGIN_DB + _SOUND_MARGIN_DB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

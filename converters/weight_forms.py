@@ -103,12 +103,12 @@ def _packed(operator: Operator, model: Model, form: WeightForm, moments: Moments
                 "export float32 or int8 instead"
             )
         return replace(weights, name=name, dtype="float16", data=weights.content.astype(np.float16))
-    scales = _symmetric(weights.content, OPERATORS[operator.code].weight_axis)
-    stored = (
-        np.clip(scales.quantize(weights.content), -_LIMIT, _LIMIT)
-        if moments is None
-        else round_to(scales.scales, operator, model, moments)
-    )
+    scales = _symmetric(weights.content, OPERATORS[operator.code].dynamic_axis)
+    if moments is None:
+        stored = np.clip(scales.quantize(weights.content), -_LIMIT, _LIMIT)
+    else:
+        stored, chosen = round_to(scales.scales, operator, model, moments)
+        scales = replace(scales, scales=chosen)
     return replace(weights, name=name, dtype="int8", data=stored, quantization=scales)
 
 

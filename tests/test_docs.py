@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from android_bench import cli as bench
+from android_bench.cli_compare import compare_arguments
 from android_bench.cli_engine import engine_parser
 from android_bench.cli_phones import devices_parser, doctor_parser
+from android_bench.cli_report import baseline_parser, history_parser, report_parser
+from android_bench.cli_selftest import selftest_parser
 from android_bench.cli_virtual import phone_parser
 from tkd.cli.data import _parser as data_parser
 from tkd.cli.evaluate import _parser as evaluate_parser
@@ -20,6 +23,11 @@ from tkd.students import ALIASES, STUDENTS
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BENCH: dict[str, Callable[[list[str]], object]] = {
+    "baseline": lambda words: baseline_parser().parse_args(words),
+    "history": lambda words: history_parser().parse_args(words),
+    "report": lambda words: report_parser().parse_args(words),
+    "compare": compare_arguments,
+    "selftest": lambda words: selftest_parser().parse_args(words),
     "engine": lambda words: engine_parser().parse_args(words),
     "devices": lambda words: devices_parser().parse_args(words),
     "doctor": lambda words: doctor_parser().parse_args(words),

@@ -75,6 +75,7 @@ def find_phone(
     seen = attached or look_around(environment)
     phone = _reach(wish, environment, manners, seen)
     try:
+        _take_itself(phone, environment)
         if wish.profile is not None:
             facts = phone.facts()
             if not wish.profile.is_of(facts.model, facts.device):
@@ -86,6 +87,16 @@ def find_phone(
         phone.close()
         raise
     return phone
+
+
+def _take_itself(phone: Phone, environment: Mapping[str, str]) -> None:
+    """Takes the phone by its own number too: another process may hold it over another transport."""
+    number = phone.facts().serial_number
+    if number and number != phone.serial:
+        try:
+            phone.also_let_go(take_phone(number, environment))
+        except DeviceError as error:
+            raise DeviceError(f"{phone.serial} is {number}: {error}") from error
 
 
 def through_server(listed: AttachedPhone, environment: Mapping[str, str], manners: Manners) -> Phone:

@@ -105,7 +105,7 @@ class Phone(Device):
             DeviceError: the phone cannot be reached, or refused.
         """
         script = (
-            'top=$1; shift; [ -d "$top" ] || exit 0; for f in "$top"/*; do mine=; '
+            'top=$1; shift; [ -d "$top" ] || exit 0; rm -f "$top"/*/*.part; for f in "$top"/*; do mine=; '
             'for k; do [ "$f" = "$k" ] && mine=1; done; [ -n "$mine" ] || rm -rf "$f"; done; '
             'rmdir "$top" 2>/dev/null; exit 0'
         )
@@ -225,6 +225,7 @@ class Phone(Device):
             if facts.emulated
             else f"wall-clock time on {facts.model}, Android {facts.android}, in a shell process, not in an app",
             serial=self.serial,
+            serial_number=facts.serial_number,
             transport=self.transport,
             abi=facts.abi,
             android=facts.android,
@@ -261,6 +262,16 @@ class Phone(Device):
         self._hang_up()
         let_go, self._let_go = self._let_go, lambda: None
         let_go()
+
+    def also_let_go(self, more: Callable[[], None]) -> None:
+        """Adds to what is called once when the phone is closed."""
+        before = self._let_go
+
+        def both() -> None:
+            before()
+            more()
+
+        self._let_go = both
 
     def _hang_up(self) -> None:
         if self._connection is not None:
@@ -350,7 +361,8 @@ class Phone(Device):
     def _same(self, folder: str, wanted: Mapping[str, _Local]) -> set[str]:
         """The names in `folder` that hold what they should; what an earlier call left unfinished is removed."""
         if not self._cleared:
-            self._shell("clearing up", f"rm -f {shlex.quote(self._folder)}/*/*.part")
+            ours = shlex.quote(self._folder)
+            self._shell("clearing up", f"rm -f {ours}/*/*.part; rmdir {ours}/* 2>/dev/null; exit 0")
             self._cleared = True
         return {name for name, local in wanted.items() if self._holds(folder, name, local)}
 
@@ -399,8 +411,10 @@ class Phone(Device):
             rename = 'if [ -f "$1/$2" ]; then mv -f "$1/$2" "$1/$3"; else [ -f "$1/$3" ]; fi'
             self._twice(lambda: self._shell(f"renaming {part}", rename, folder, part, name))
         except BaseException:
+            self._cleared = False  # should this not get through, it is done before the next push or at the end
             with suppress(DeviceError):
                 self._shell("clearing up", 'rm -f "$1/$2"; rmdir "$1" 2>/dev/null; exit 0', folder, part)
+                self._cleared = True
             raise
 
 

@@ -53,6 +53,7 @@ class PhoneFacts:
         sdk: `ro.build.version.sdk`.
         abi: its first ABI, such as arm64-v8a.
         fingerprint: of the build.
+        serial_number: its own (`ro.serialno`), whichever way it is reached; "" where it does not tell.
         soc: the chip, as far as the phone tells.
         cpu_count: CPUs that can be, online or not.
         clusters: CPUs by the clock they share, slowest first.
@@ -77,6 +78,7 @@ class PhoneFacts:
     tools: tuple[str, ...]
     denied: tuple[str, ...]
     emulated: bool = False
+    serial_number: str = ""
 
     @property
     def is_arm64(self) -> bool:
@@ -108,6 +110,7 @@ def facts_from(stdout: str, stderr: str) -> PhoneFacts:
         memory_total_kb=int(memory[1]) if memory else texts.why_nothing(parts["meminfo"]),
         tools=tuple(tool for tool in TOOLS if tool in parts["tools"].split()),
         denied=_denied(nodes),
+        serial_number=properties.get("ro.serialno") or properties.get("ro.boot.serialno", ""),
         # Set by Android's own emulators and by virtual phones, by no phone that was sold.
         emulated="1" in (properties.get("ro.kernel.qemu"), properties.get("ro.boot.qemu")),
     )

@@ -42,7 +42,7 @@ static const struct {
 };
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };
 
-static const char *const STAGES[] = {"golden", "latency", "memory", "eval", "count", "profile", "operators"};
+static const char *const STAGES[] = {"golden", "latency", "memory", "eval", "count", "profile", "operators", "probe"};
 enum { STAGE_COUNT = sizeof STAGES / sizeof STAGES[0] };
 static int wanted[STAGE_COUNT];
 
@@ -89,7 +89,7 @@ static int take_stages(void) {
             if (strlen(STAGES[i]) == length && !strncmp(at, STAGES[i], length) && !wanted[i]) found = wanted[i] = 1;
         if (!found)
             fail(ARGUMENTS,
-                 "stages=%.200s: expected some of golden,latency,memory,eval,count,profile,operators, each once",
+                 "stages=%.200s: expected some of golden,latency,memory,eval,count,profile,operators,probe, each once",
                  args.stages);
         count++;
         at = comma ? comma + 1 : 0;
@@ -100,9 +100,13 @@ static int take_stages(void) {
 static void take_arguments(int count, char **words) {
     uint32_t seen = 0;
     for (int i = 1; i < count; i++) take_argument(words[i], &seen);
-    if (!args.engine || !args.model || !args.stages)
-        fail(ARGUMENTS, "missing argument: %s", !args.engine ? "engine" : !args.model ? "model" : "stages");
+    if (!args.stages) fail(ARGUMENTS, "missing argument: stages");
     int stages = take_stages();
+    if (wants("probe")) {
+        if (stages > 1) fail(ARGUMENTS, "stages=%.200s: probe stands alone", args.stages);
+        return;
+    }
+    if (!args.engine || !args.model) fail(ARGUMENTS, "missing argument: %s", !args.engine ? "engine" : "model");
     if ((wants("memory") || wants("profile")) && stages > 1)
         fail(ARGUMENTS, "stages=%.200s: memory and profile are measured in a process of their own", args.stages);
 #ifndef TKD_TICKS

@@ -12,6 +12,7 @@
 #include "arrays.h"
 #include "engine.h"
 #include "output.h"
+#include "probe.h"
 #include "processor.h"
 #include "profiler.h"
 
@@ -207,10 +208,12 @@ static void say_hello(void) {
     char processor[65];
     processor_sha256(processor);
     say("{\"event\":\"hello\",\"protocol\":%d,\"runner\":\"" RUNNER "\",\"engine\":", PROTOCOL);
-    char engine[256];
-    const char *name = args.engine;
-    for (const char *slash; (slash = strchr(name, '/'));) name = slash + 1;
-    snprintf(engine, sizeof engine, "TensorFlow Lite %.50s (%.150s)", TfLiteVersion(), name);
+    char engine[256] = "none";
+    if (TfLiteVersion) {
+        const char *name = args.engine;
+        for (const char *slash; (slash = strchr(name, '/'));) name = slash + 1;
+        snprintf(engine, sizeof engine, "TensorFlow Lite %.50s (%.150s)", TfLiteVersion(), name);
+    }
     say_text(engine);
     uint64_t affinity = 0; /* processors beyond the 64th are left out */
     sched_getaffinity(0, sizeof affinity, (void *)&affinity);
@@ -415,9 +418,11 @@ int main(int count, char **words) {
     int64_t started = now_ns();
     take_arguments(count, words);
     makes_marks = wants("count") || wants("operators");
-    load_engine();
+    if (!wants("probe")) load_engine();
     say_hello();
-    if (wants("memory"))
+    if (wants("probe"))
+        probe();
+    else if (wants("memory"))
         run_memory();
     else
         run_stages();

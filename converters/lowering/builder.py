@@ -17,10 +17,16 @@ from converters.lowering.records import Array, Model, Operator, Tensor
 
 
 class Builder:
-    """A TFLite model in the making."""
+    """A TFLite model in the making.
 
-    def __init__(self, graph: Graph) -> None:
+    Args:
+        graph: what is lowered.
+        rows_first: whether maps keep rows before columns even where that moves the bytes of the first of them.
+    """
+
+    def __init__(self, graph: Graph, *, rows_first: bool = False) -> None:
         self.graph = graph
+        self.rows_first = rows_first
         self._tensors: dict[str, Tensor] = {}
         self._operators: list[Operator] = []
         self._node = ""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from converters.errors import ConversionError
 from converters.graph import Graph, Node
 from converters.lowering import dense, elementwise, resize, shapes, slices, windows
+from converters.lowering.bands import fold_bands, is_banded
 from converters.lowering.builder import Builder
 from converters.lowering.fuse import fuse_activations
 from converters.lowering.order import pass_order
@@ -61,8 +62,8 @@ def lower(graph: Graph) -> Model:
     unknown = [node for node in graph.nodes if node.op not in LOWERINGS and node.op not in RECURRENT_OPERATORS]
     if unknown:
         raise ConversionError(_unknown_operators(graph, unknown))
-    rewritten = rewrite(write_out_recurrences(graph))
-    builder = Builder(rewritten)
+    rewritten = fold_bands(rewrite(write_out_recurrences(graph)))
+    builder = Builder(rewritten, rows_first=is_banded(rewritten))
     for node in rewritten.nodes:
         builder.begin(node)
         LOWERINGS[node.op](builder, node)

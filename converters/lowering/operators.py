@@ -39,7 +39,8 @@ class OperatorRow:
         version_float32: operator version of the float form.
         version_int8: operator version of the int8 form.
         fuses_activation: whether the options have a `fusedActivationFunction`.
-        weight_axis: axis of the weights along which scales differ; None for one scale.
+        weight_axis: axis of the weights along which scales differ in int8; None for one scale.
+        float_axis: the same of int8 weights whose data are float, where it is another.
     """
 
     options: str = ""
@@ -48,6 +49,12 @@ class OperatorRow:
     version_int8: int = 2
     fuses_activation: bool = False
     weight_axis: int | None = None
+    float_axis: int | None = None
+
+    @property
+    def dynamic_axis(self) -> int | None:
+        """The axis along which int8 weights of float data have scales of their own."""
+        return self.weight_axis if self.float_axis is None else self.float_axis
 
 
 OPERATORS: dict[str, OperatorRow] = {
@@ -62,9 +69,10 @@ OPERATORS: dict[str, OperatorRow] = {
         options="DepthwiseConv2DOptions", rule=Int8Rule.WEIGHTS, version_int8=3, fuses_activation=True, weight_axis=3
     ),
     "DEQUANTIZE": OperatorRow(options="DequantizeOptions", version_float32=3),
-    # One scale for the whole matrix: older engines read only the first of several, in silence.
+    # One scale for the whole matrix in int8: older engines read only the first of several, in silence.
+    # Of float data there is a version of its own for several, which older engines refuse.
     "FULLY_CONNECTED": OperatorRow(
-        options="FullyConnectedOptions", rule=Int8Rule.WEIGHTS, version_int8=4, fuses_activation=True
+        options="FullyConnectedOptions", rule=Int8Rule.WEIGHTS, version_int8=4, fuses_activation=True, float_axis=0
     ),
     "GATHER": OperatorRow(options="GatherOptions", rule=Int8Rule.SAME_SCALE),
     "HARD_SWISH": OperatorRow(version_int8=1),

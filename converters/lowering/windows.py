@@ -14,6 +14,7 @@ from converters.lowering.order import in_order
 from converters.lowering.padding import Window, window_of
 from converters.lowering.records import Array
 from converters.lowering.shapes import lower_global_average_pool
+from converters.lowering.strided import stride_as_channels
 
 
 def lower_conv(builder: Builder, node: Node) -> None:
@@ -37,7 +38,11 @@ def lower_conv(builder: Builder, node: Node) -> None:
     if flips:
         kernel = kernel.swapaxes(2, 3)
     is_depthwise = groups == shape[1] and kernel.shape[1] == 1 and shape[1] > 1
-    source, rule = _padded(builder, node, layout, window)
+    folded = stride_as_channels(builder, node, layout, kernel, window)
+    if folded is not None:
+        source, rule, kernel, window = folded
+    else:
+        source, rule = _padded(builder, node, layout, window)
     options: dict[str, Any] = {
         "padding": rule, **_strides(window, flips), **_dilations(window, flips), **_NOTHING_FUSED,
     }  # fmt: skip
@@ -45,7 +50,8 @@ def lower_conv(builder: Builder, node: Node) -> None:
         kernel = kernel.transpose(1, 2, 3, 0)
         options["depthMultiplier"] = kernel.shape[3] // shape[1]
     else:
-        kernel = in_order(builder.order(data), kernel.transpose(0, 2, 3, 1), 3)
+        order = None if folded is not None else builder.order(data)
+        kernel = in_order(order, kernel.transpose(0, 2, 3, 1), 3)
     inputs = (source, builder.constant(weights, kernel), builder.constant(f"{node.outputs[0]}/bias", bias.astype("f4")))
     builder.emit("DEPTHWISE_CONV_2D" if is_depthwise else "CONV_2D", inputs, node.outputs[0], layout, options)
 
@@ -127,7 +133,7 @@ def _channels_last(builder: Builder, node: Node) -> Layout:
     if rank not in CHANNELS_LAST:
         raise builder.unsupported(node, f"{rank - 2} spatial axes; 1 and 2 are supported")
     usual, flipped = CHANNELS_LAST[rank], FLIPPED.get(rank)
-    if flipped is None or builder.layout(node.inputs[0]) == usual:
+    if flipped is None or builder.rows_first or builder.layout(node.inputs[0]) == usual:
         return usual
     is_free = builder.lies_in(node.inputs[0], flipped) and not builder.lies_in(node.inputs[0], usual)
     return flipped if is_free or builder.layout(node.inputs[0]) == flipped else usual

@@ -12,6 +12,7 @@ ROWS = [[float(clip % CLASSES == c) for c in range(CLASSES)] for clip in range(C
 # Counts its starts; the start that `at` names does what `then` says.
 SCRIPT = """\
 for a; do case $a in stages=*) s=${a#stages=};; model=*) m=${a#model=};; esac; done
+[ "$s" = probe ] && exec cat "$ROOT/lines/probe"
 [ -f "$m" ] || exit 3
 echo x >> $ROOT/starts
 if [ "$(wc -l < $ROOT/starts)" -eq "$(cat $ROOT/at)" ]; then . $ROOT/then; fi
@@ -32,10 +33,17 @@ class ScriptedPhone(ToyPhone):
             for stage in stages.split(","):
                 lines += evaluation if stage == "eval" else LINES_OF_STAGE[stage]
             self.write(f"lines/{stages}", text_of([*lines, done]))
+        self.probe(2_000_000)
         self.trouble(0, "")
         self.local_runner = root.parent / "runner"
         self.local_runner.write_text(f"#!/bin/sh\n{SCRIPT}")
         self.local_runner.chmod(0o755)
+
+    def probe(self, ns: int) -> None:
+        """From now on a fixed piece of work takes so long."""
+        hello = {**HEAD_LINES[0], "runner": "scripted"}
+        lines = [hello, {"event": "probe", "steps": 9, "ns": [9 * ns, ns, ns]}, {"event": "done", "wall_ns": 1}]
+        self.write("lines/probe", text_of(lines))
 
     def trouble(self, at: int, then: str) -> None:
         """At its start number `at`, counted from now, the runner does `then` first."""

@@ -58,6 +58,7 @@ def test_what_cannot_be_read_is_a_blind_spot():
         "neither a thermal status nor the battery's temperature can be read: throttling would go unseen",
         "the battery's charge cannot be read: a phone that saves power would go unseen",
     )
+    assert "only the probe shows throttling" in blind_spots(state(battery="", thermal=""), probed=True)[0]
 
 
 def test_the_name_says_what_is_dirty():
@@ -125,3 +126,58 @@ def test_the_load_that_a_phone_begins_with_is_normal():
     assert gate().reasons == ()  # Android counts threads that wait for hardware
     assert gate().reasons == ()
     assert gate().reasons == ("load 13.4, expected 13.3 or less",)
+
+
+def probed(phone, *took_ns, best_ns=None):
+    """A gate whose fixed piece of work takes these times one after the other, then the last one for ever."""
+    left = list(took_ns)
+
+    def probe():
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    def sleep(seconds):
+        phone.now += seconds
+
+    return Gate(phone, LIMITS, "c", phone.told.append, lambda: phone.now, sleep, probe, best_ns)
+
+
+def test_the_first_probe_is_the_fastest_of_three_and_opens():
+    gate = probed(Phone(state()), 2_400_000, 2_000_000, 2_100_000, 2_190_000)
+
+    assert (gate().reasons, gate().probe_ns) == ((), 2_190_000)
+
+
+def test_one_hiccup_closes_no_gate():
+    gate = probed(Phone(state()), *[2_000_000] * 3, 3_000_000, 2_000_000)
+    gate()
+
+    assert (gate().reasons, gate().waited_s) == ((), 0)
+
+
+def test_a_phone_that_became_slower_is_waited_for_and_says_by_how_much():
+    phone = Phone(state())
+    gate = probed(phone, *[2_000_000] * 3, *[2_700_000] * 6, 2_050_000)
+    gate()
+    answer = gate()
+
+    assert (answer.reasons, answer.waited_s, answer.probe_ns) == ((), 10, 2_050_000)
+    assert phone.told == [
+        (
+            "a fixed piece of work took 1.35 × as long as at its best (2.70 ms, 2.00 ms), expected 1.10 × or less: "
+            "it throttles, or something else runs on these cores",
+        )
+    ]
+
+
+def test_what_the_earlier_part_of_a_session_has_seen_is_what_the_probe_is_held_against():
+    answer = probed(Phone(state()), 2_700_000, best_ns=2_000_000)()
+
+    assert [reason.split(":")[0] for reason in answer.reasons] == [
+        "a fixed piece of work took 1.35 × as long as at its best (2.70 ms, 2.00 ms), expected 1.10 × or less"
+    ]
+
+
+def test_a_phone_that_is_unfit_anyway_is_not_probed():
+    low = state(battery=PIXEL_BATTERY.replace("level: 87", "level: 24"))
+
+    assert probed(Phone(low), 2_000_000)().probe_ns is None

@@ -81,6 +81,15 @@ def case(tmp_path, built) -> Case:
     return Case(tmp_path, built)
 
 
+def test_the_probe_needs_no_model_and_times_equal_pieces(built):
+    code, lines = run(built, ["stages=probe"])
+
+    assert (code, [line["event"] for line in lines]) == (0, ["hello", "probe", "done"])
+    assert (lines[0]["engine"], len(lines[1]["ns"])) == ("none", 40)
+    assert min(lines[1]["ns"]) > 0
+    assert run(built, ["stages=probe,golden"])[1][-1]["message"] == "stages=probe,golden: probe stands alone"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_golden_and_latency_speak_the_protocol_of_the_python_runner(tmp_path, built, kind):
     code, lines = Case(tmp_path, built, kind).run("golden,latency", "threads=2")
@@ -186,7 +195,8 @@ def test_an_output_that_is_no_number_is_never_within_bounds(tmp_path, built):
         (["=x"], "unknown argument ''"),
         (["speed=1"], "unknown argument 'speed'"),
         (["engine=a", "engine=b"], "argument 'engine' is given twice"),
-        ([], "missing argument: engine"),
+        ([], "missing argument: stages"),
+        (["stages=eval"], "missing argument: engine"),
         (["engine=a", "model=b"], "missing argument: stages"),
         (["engine=a", "model=b", "stages=eval"], "stages=eval needs eval_inputs="),
         (["engine=a", "model=b", "stages=latency"], "stages=latency needs golden_input= and golden_output="),

@@ -37,7 +37,7 @@ def when(happens, act) -> threading.Thread:
     """Calls `act` in a thread as soon as `happens` says so."""
 
     def watch():
-        for _ in range(600):
+        for _ in range(12_000):
             if happens():
                 act()
                 return
@@ -78,6 +78,35 @@ def test_a_phone_that_is_low_rejects_every_round_with_its_reason(scripted, words
     assert [len(item.blocks) for item in session().measurements] == [0, 0]
     assert [json.loads(line)["record"] for line in JOURNAL.read_text().splitlines()] == ["rejected"] * 3
     assert read_blocks(JOURNAL) == []
+
+
+def test_a_phone_that_slows_down_in_mid_session_rejects_the_rounds_after(scripted, words, capsys):
+    scripted.trouble(2, f"cp {scripted.root}/lines/slow {scripted.root}/lines/probe")
+    (scripted.root / "bin/cp").symlink_to(shutil.which("cp"))
+    scripted.probe(2_600_000)
+    (scripted.root / "lines/probe").rename(scripted.root / "lines/slow")
+    scripted.probe(2_000_000)
+    with scripted.daemon() as daemon:
+        code = bench(daemon, *words)
+
+    assert code == 3
+    assert [block.probe_ns for block in read_blocks(JOURNAL)] == [2_000_000] * 2
+    assert [each.index for each in session().rejected] == [1, 2]
+    assert "took 1.30 × as long as at its best (2.60 ms, 2.00 ms)" in session().rejected[0].reasons[0]
+
+
+def test_rounds_that_were_slow_before_the_phone_became_faster_are_told(scripted, words):
+    scripted.trouble(2, f"cp {scripted.root}/lines/fast {scripted.root}/lines/probe")
+    (scripted.root / "bin/cp").symlink_to(shutil.which("cp"))
+    scripted.probe(2_000_000)
+    (scripted.root / "lines/probe").rename(scripted.root / "lines/fast")
+    scripted.probe(2_600_000)
+    with scripted.daemon() as daemon:
+        assert bench(daemon, *words) == 0
+
+    assert "round 1: a fixed piece of work was faster later in the session; it was throttled or busy" in (
+        session().concerns
+    )
 
 
 def test_without_gates_the_name_says_so(scripted, words):
@@ -167,6 +196,20 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(scripted, words, capsys):
     assert out.count("No space left on device") == 2
     assert scripted.starts == 0
     assert scripted.names() == ["runner"]
+
+
+def test_a_session_goes_on_with_the_same_phone_however_it_is_reached(scripted, words, capsys):
+    scripted.write("recorded/getprop", PIXEL_PROPERTIES + "[ro.serialno]: [FA6AB0302345]\n")
+    scripted.trouble(4, "kill -9 $$")
+    with scripted.daemon() as daemon:
+        assert bench(daemon, *words) == 4
+    with scripted.daemon() as elsewhere:
+        there = ["--resume", "out", "--connect", f"127.0.0.1:{elsewhere.port}", "-q"]
+        assert main(there) == 0
+        assert [len(item.blocks) for item in session().measurements] == [3, 3]
+        scripted.write("recorded/getprop", PIXEL_PROPERTIES + "[ro.serialno]: [another]\n")
+        assert main(there) == 2
+    assert "the phone was FA6AB0302345 and is another" in capsys.readouterr().err
 
 
 def test_what_cannot_be_resumed_is_refused(scripted, words, tmp_path, capsys):

@@ -32,15 +32,16 @@ def test_on_the_host_each_command_is_printed_in_order(exports, capsys):
 
 def test_of_a_phone_pushes_and_gates_are_printed_too(exports, capsys, monkeypatch):
     command = ("/data/local/tmp/tkd/0/runner", "engine=/data/local/tmp/tkd/1/e.so")
-    install = lambda _device, _cache: Installation(command=command, facts={})  # noqa: E731
+    install = lambda _device, _cache, _libcs: Installation(command=command, facts={})  # noqa: E731
     monkeypatch.setattr(native_install, "install_runner", install)
 
     code = main(["--dry-run", "--device", "pixel1", "--exports", str(exports), "--blocks", "1"])
     lines = capsys.readouterr().out.splitlines()
 
     assert code == 0
-    assert [line.split()[0] for line in lines] == ["push"] * 8 + ["gate"] + ["taskset"] * 6
-    assert lines[9].startswith(f"taskset c {' '.join(command)} model=/data/local/tmp/tkd/")
+    assert [line.split()[0] for line in lines] == ["push"] * 8 + ["gate"] + ["taskset"] * 7
+    assert lines[9] == f"taskset c {' '.join(command)} stages=probe"
+    assert lines[10].startswith(f"taskset c {' '.join(command)} model=/data/local/tmp/tkd/")
 
 
 def test_files_go_where_they_would_go_on_the_phone(exports, tmp_path):

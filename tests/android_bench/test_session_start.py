@@ -43,6 +43,17 @@ def test_a_start_is_read_back_equal(bundles, tmp_path):
     assert read_start(tmp_path) == start_of(bundles)
 
 
+def test_the_phones_own_number_decides_where_both_parts_know_it(bundles):
+    start = replace(start_of(bundles), serial_number="FA6A")
+    now = replace(FakeDevice().context(), serial="192.168.1.20:5555", serial_number="FA6A")
+
+    assert not [line for line in differences(start, now, start.runner) if "phone" in line]
+    assert "the phone was FA6A and is FA6B" in differences(start, replace(now, serial_number="FA6B"), start.runner)
+    assert "the phone was FA6A and is 192.168.1.20:5555" in differences(start_of(bundles), now, start.runner)
+    assert start.names == ("FA6A",)
+    assert replace(start, serial="192.168.1.20:5555").names == ("192.168.1.20:5555", "FA6A")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -100,3 +100,14 @@ def test_a_finished_grid_trains_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("benchmarks.tkd_grid.train", None)
     run_grid([cell], None, path, jobs=1)  # type: ignore[arg-type]
     assert path.read_bytes() == before
+
+
+def test_pictures_beside_the_page_are_shown_and_no_others(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    write_tables([line("tcresnet8", 1, 0.0, 0.5)], page)
+    assert "![" not in page.read_text()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "attention-crnn.png").touch()
+    write_tables([line("tcresnet8", 1, 0.0, 0.5)], page)
+    assert "![attention of crnn](images/attention-crnn.png)" in page.read_text()
+    assert "accuracy-by-steps" not in page.read_text()

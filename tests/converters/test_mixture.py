@@ -63,7 +63,7 @@ def test_the_family_that_helps_most_goes_first_and_the_search_ends_at_the_goal()
     model = lowered(nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 3)), (1, 6))
     gate = next(each.outputs[0] for each in model.operators if each.code == "LOGISTIC")
     mixture = choose_mixture(model, NOTHING, 30.0, lambda plan: 31.0 if gate in plan else 20.0 + len(plan))
-    assert [("gates", 31.0)] == [(choice.family, choice.sqnr_db) for choice in mixture.choices]
+    assert [("logits", 21.0), ("gates", 31.0)] == [(choice.family, choice.sqnr_db) for choice in mixture.choices]
     assert 20.0 == mixture.uniform_sqnr_db
 
 
@@ -98,3 +98,22 @@ def test_a_pattern_that_matches_nothing_or_cannot_be_read_is_refused(pattern, me
     model = lowered(nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 3)), (1, 6))
     with pytest.raises(ConversionError, match=message):
         kept_float(model, [pattern])
+
+
+def test_where_no_mixture_reaches_the_goal_a_sound_file_stays_in_int8():
+    model = lowered(nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 3), nn.Sigmoid()), (1, 6))
+    sqnr_of = lambda plan: 20.0 + 2 * len(plan)  # noqa: E731
+    assert ({}, ()) == (mixed(model, sqnr_of, 19.0).plan, mixed(model, sqnr_of, 19.0).choices)
+    assert mixed(model, sqnr_of, 21.0).choices
+
+
+def mixed(model, sqnr_of, least_db):
+    return choose_mixture(model, NOTHING, 90.0, sqnr_of, least_db)
+
+
+@pytest.mark.parametrize(("uniform", "left_out"), [(40.0, ["logits"]), (41.5, [])])
+def test_logits_leave_int8_where_the_file_is_not_near_its_best(uniform, left_out):
+    model = lowered(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), (1, 6))
+    mixture = choose_mixture(model, NOTHING, 27.0, lambda plan: uniform + 1.2 * len(plan))
+    assert left_out == [choice.family for choice in mixture.choices]
+    assert ["dynamic"] * len(left_out) == list(mixture.plan.values())

@@ -17,7 +17,15 @@ from converters.lowering.lower import lower
 from converters.lowering.writer import write_model
 from converters.parity import INT8_STAGE
 from converters.pipeline import ConversionRequest, convert
-from converters.rounding import by_group, can_compensate, columns_of, compensated, from_groups, output_error
+from converters.rounding import (
+    by_group,
+    can_compensate,
+    columns_of,
+    compensated,
+    from_groups,
+    output_error,
+    round_and_scale,
+)
 from converters.runners import run_tflite
 from converters.to_onnx import to_onnx
 from tests.converters.toys import TOYS, inputs
@@ -130,10 +138,40 @@ def test_compensated_rounding_gives_a_better_file_than_nearest():
         matrix.weight[0, 0] = 4.0  # one large weight sets the step of the whole matrix
     module = nn.Sequential(nn.Flatten(), matrix)
     mine, theirs = (
-        converted(smooth(128, 1), module, rounding=each).parity.stage(INT8_STAGE).sqnr_db
+        converted(smooth(128, 1), module, rounding=each, goal_db=0.0).parity.stage(INT8_STAGE).sqnr_db
         for each in ("compensated", "nearest")
     )
     assert mine > theirs + 3
+
+
+def test_of_few_weights_a_coarser_scale_that_suits_them_all_is_taken():
+    weights = np.array([[[127.0, 43.49, 20.49]]]) / 127
+    finest = np.array([1 / 127], np.float32)
+    levels, scales = round_and_scale(weights, finest, np.eye(3)[None])
+    left = np.abs(weights - levels * scales).max()
+    assert finest[0] <= scales[0] <= 1.5 * finest[0]
+    assert left < np.abs(weights - np.rint(weights / finest) * finest).max() / 3
+
+
+def test_scales_chosen_by_output_never_leave_more_error_than_the_finest():
+    rng = np.random.default_rng(3)
+    weights, columns = rng.standard_normal((2, 5, 12)), rng.standard_normal((2, 12, 40))
+    covariance = columns @ columns.transpose(0, 2, 1) / 40
+    finest = (np.abs(weights).max(axis=2).reshape(-1) / 127).astype(np.float32)
+    levels, scales = round_and_scale(weights, finest, covariance)
+    wide = scales.reshape(2, 5, 1)
+    before = compensated(weights, finest.astype(float).reshape(2, 5, 1), covariance)
+    left, plain = weights - levels * wide, weights - before * finest.reshape(2, 5, 1)
+    assert (output_error(left, covariance) <= output_error(plain, covariance) * (1 + 1e-6)).all()
+    assert output_error(left, covariance).sum() < output_error(plain, covariance).sum() / 1.5
+
+
+def test_one_scale_of_a_matrix_stays_one():
+    rng = np.random.default_rng(3)
+    weights = rng.standard_normal((1, 6, 8))
+    levels, scales = round_and_scale(weights, np.array([np.abs(weights).max() / 127], np.float32), np.eye(8)[None])
+    assert (1,) == scales.shape
+    assert np.abs(weights - levels * scales).max() <= 0.51 * scales[0]
 
 
 @pytest.mark.parametrize("clips", [smooth(1, 1), np.concatenate([np.zeros((3, 6, 21), np.float32), smooth(1, 2)])])

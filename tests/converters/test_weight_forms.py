@@ -72,7 +72,7 @@ def test_shares_tell_multiplied_from_merely_stored_weights():
     assert (0.5, 1.0) == (mixed.macs, mixed.weight_bytes)
 
 
-@pytest.mark.parametrize(("code", "form", "version"), [("FULLY_CONNECTED", "dynamic", 3), ("CONV_2D", "dynamic", 5)])
+@pytest.mark.parametrize(("code", "form", "version"), [("FULLY_CONNECTED", "dynamic", 12), ("CONV_2D", "dynamic", 5)])
 def test_the_file_asks_for_the_version_that_knows_the_form(code, form, version):
     module, shape = (nn.Linear(12, 5), (1, 12)) if code == "FULLY_CONNECTED" else (nn.Conv1d(6, 5, 3), (1, 6, 21))
     model = lowered(module, shape)

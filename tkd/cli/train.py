@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from converters.command_line import ExitCode, parser, progress, run
 from converters.files import write_text
 from tkd.errors import TkdError
+from tkd.train.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from tkd.train.record import RunResult
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(argv: Sequence[str]) -> int:
+    keep_freed_memory()
     made = _parser()
     options = made.parse_args(argv)
     if options.list:

@@ -5,12 +5,14 @@
 
 The key is a hash of the teacher, of which of its attention is taken, and of every sample of the clips, so that a
 change of any makes a new file. A row is appended when it is computed: what was interrupted goes on where it was.
+Runs may share a folder: the second to want the same file waits until the first has made it.
 Before this: a trained `tkd.teacher.Teacher`. After this: `tkd.train.lesson` reads rows of it, mapped from disk.
 Tested in `tests/tkd/train/test_attention_cache.py`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -82,6 +84,12 @@ def _fill(path: Path, shape: tuple[int, int], rows_from: Callable[[int], np.ndar
     partial = path.with_suffix(".partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if path.exists():  # another process made it meanwhile; what was opened here may be its file, renamed
+            if os.fstat(stream.fileno()).st_ino != path.stat().st_ino:
+                partial.unlink(missing_ok=True)
+            advance(shape[0])
+            return
         done = max(0, stream.tell() - start) // row_bytes
         if done == 0 or not _begins_with(partial, header.getvalue()):
             stream.truncate(0)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tkd.audio.batched import features_of
 from tkd.checkpoint import load_student, read_checkpoint
+from tkd.distill import DistillConfig
 from tkd.provenance import synthetic_words
 from tkd.train.classroom import Classroom
 from tkd.train.config import TrainConfig
@@ -19,6 +20,9 @@ from tkd.train.log import RunLog
 from tkd.train.pictures import Looker, Shown, clips_to_show, draw_attention, save_figure
 from tkd.train.probing import Probe, Seen, probe
 from tkd.train.record import Arm
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PICTURE = "attention.png"
 
@@ -32,9 +36,20 @@ def look_at_arms(
 
     Draws `attention.png` where matplotlib is installed.
     """
-    knowledge = room.taught.knowledge
-    if not knowledge:
+    if not room.taught.knowledge:
         return {}
+    probes = probe_students(room, [arm.checkpoint for arm in arms], config.distill)
+    figure = draw_looks(room, [(_looker_of(room, arm), probes[arm.checkpoint]) for arm in arms])
+    if figure is not None:
+        save_figure(figure, folder / PICTURE)
+        if log is not None:
+            log.show("attention", figure)
+    return {path: found.to_dict() for path, found in probes.items()}
+
+
+def probe_students(room: Classroom, checkpoints: Sequence[Path], config: DistillConfig) -> dict[Path, Probe]:
+    """Where each student looks in the validation clips, by its checkpoint; the room has what a teacher left."""
+    knowledge = room.taught.knowledge
     train, validation = (room.corpus.stores[split] for split in ("train", "validation"))
     fitted_on = Seen(
         features=features_of(train.waveforms[:_FITTED_ON], room.front_end),
@@ -42,18 +57,20 @@ def look_at_arms(
     )
     held = Seen(features=room.held["validation"].inputs, attention=knowledge["validation"].attention)
     seconds = room.corpus.samples / validation.sample_rate_hz
-    probes = {
-        arm.checkpoint: probe(
-            load_student(read_checkpoint(arm.checkpoint)),
-            fitted_on, held, validation.intervals_s, seconds, config.distill,
+    return {
+        path: probe(
+            load_student(read_checkpoint(path)), fitted_on, held, validation.intervals_s, seconds, config
         )
-        for arm in arms
+        for path in checkpoints
     }  # fmt: skip
-    _draw(room, [(arm, probes[arm.checkpoint]) for arm in arms], folder, log)
-    return {path: found.to_dict() for path, found in probes.items()}
 
 
-def _draw(room: Classroom, probed: Sequence[tuple[Arm, Probe]], folder: Path, log: RunLog | None) -> None:
+def draw_looks(room: Classroom, students: Sequence[tuple[tuple[str, str], Probe]]) -> Figure | None:
+    """The teacher and students, each with its name and kind (see `Looker`), in a few validation clips.
+
+    Returns:
+        None where matplotlib is not installed: it belongs to the extra `report`.
+    """
     store = room.corpus.stores["validation"]
     index = clips_to_show(store.labels, store.intervals_s, room.corpus.labels)
     labels = store.labels if store.labels.ndim == 1 else store.labels.argmax(dim=1)
@@ -64,21 +81,21 @@ def _draw(room: Classroom, probed: Sequence[tuple[Arm, Probe]], folder: Path, lo
         words=tuple(room.corpus.labels[int(label)] for label in labels[index]),
         sample_rate_hz=store.sample_rate_hz,
     )
-    teacher = room.taught.knowledge["validation"].attention[index]
-    lookers = [Looker(name="teacher", kind="teacher", attention=teacher)]
-    for arm, found in probed:
-        kind = "plain" if arm.weight == 0 else "control" if arm.is_control else "led"
-        led = "" if arm.guide == "teacher" or arm.weight == 0 else f"\n{arm.guide}"
-        name = f"{room.spec.name}\nλ = {arm.weight:g}{led}"
-        lookers.append(Looker(name=name, kind=kind, attention=found.attention[index]))
+    lookers = [
+        Looker(name="teacher", kind="teacher", attention=room.taught.knowledge["validation"].attention[index]),
+        *(Looker(name=name, kind=kind, attention=found.attention[index]) for (name, kind), found in students),
+    ]
     data = room.corpus.description
     shading = "" if store.intervals_s is None else ", yellow: where the word is"
-    kind = synthetic_words(data) if data["synthetic"] else data["name"]
-    title = f"line: attention, its peak at the top; grey: the waveform{shading}\n{kind}"
+    made_of = synthetic_words(data) if data["synthetic"] else data["name"]
+    title = f"line: attention, its peak at the top; grey: the waveform{shading}\n{made_of}"
     try:
-        figure = draw_attention(shown, lookers, title)
-    except ModuleNotFoundError:  # matplotlib belongs to the extra `report`; the numbers are in run.json without it
-        return
-    save_figure(figure, folder / PICTURE)
-    if log is not None:
-        log.show("attention", figure)
+        return draw_attention(shown, lookers, title)
+    except ModuleNotFoundError:
+        return None
+
+
+def _looker_of(room: Classroom, arm: Arm) -> tuple[str, str]:
+    kind = "plain" if arm.weight == 0 else "control" if arm.is_control else "led"
+    led = "" if arm.guide == "teacher" or arm.weight == 0 else f"\n{arm.guide}"
+    return f"{room.spec.name}\nλ = {arm.weight:g}{led}", kind

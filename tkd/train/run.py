@@ -35,6 +35,7 @@ def run_training(
     restart: bool = False,
     resume: bool = False,
     processes: Processes = ALONE,
+    attention_folder: Path | None = None,
 ) -> RunResult:
     """Runs, continues or recalls a training run.
 
@@ -44,6 +45,7 @@ def run_training(
         restart: deletes what the folder holds of an earlier run.
         resume: continues an interrupted run of the same settings; a completed one is recalled.
         processes: those that share the work; each calls this function and gets the same result.
+        attention_folder: where the teacher's attention is kept, for runs that share one; None for the run's folder.
 
     Raises:
         SettingsError: the folder holds a run and neither `restart` nor `resume` was asked for, or is not a run's, or
@@ -55,11 +57,26 @@ def run_training(
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"{folder} is a file, expected the folder of a run; choose another with --set run=FOLDER")
     with run_lock(folder) if processes.is_first else nullcontext():
-        return _run(folder, config, display, restart=restart, resume=resume, processes=processes)
+        return _run(
+            folder,
+            config,
+            display,
+            restart=restart,
+            resume=resume,
+            processes=processes,
+            attention_folder=attention_folder,
+        )
 
 
 def _run(
-    folder: Path, config: TrainConfig, display: Display, *, restart: bool, resume: bool, processes: Processes
+    folder: Path,
+    config: TrainConfig,
+    display: Display,
+    *,
+    restart: bool,
+    resume: bool,
+    processes: Processes,
+    attention_folder: Path | None,
 ) -> RunResult:
     # Before the first process writes: what one sees, all see.
     finished = look_at_folder(folder, config, restart=restart, resume=resume)
@@ -79,7 +96,15 @@ def _run(
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(max(1, available_cores() // here - 1))
     with RunLog(folder) if processes.is_first else nullcontext() as log:
-        return Stages(config=config, folder=folder, display=display, log=log, processes=processes).run(corpus)
+        stages = Stages(
+            config=config,
+            folder=folder,
+            display=display,
+            log=log,
+            attention_folder=attention_folder,
+            processes=processes,
+        )
+        return stages.run(corpus)
 
 
 def look_at_folder(folder: Path, config: TrainConfig, *, restart: bool, resume: bool) -> RunResult | None:

@@ -72,6 +72,7 @@ class Stages:
     Attributes:
         config: its settings.
         folder: where its files go.
+        attention_folder: where the teacher's attention is kept; None for the run's own folder.
         display: shows progress.
         log: takes its numbers; None in all processes but the first.
         processes: those that share the work; only the first writes.
@@ -82,6 +83,7 @@ class Stages:
     folder: Path
     display: Display
     log: RunLog | None
+    attention_folder: Path | None = None
     processes: Processes = ALONE
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -146,6 +148,7 @@ class Stages:
         stage = TeacherStage(
             config=self.config,
             folder=self.folder,
+            attention_folder=self.attention_folder or self.folder / "attention",
             display=self.display,
             processes=self.processes,
             fit=self._fit,

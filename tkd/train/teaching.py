@@ -60,6 +60,7 @@ class TeacherStage:
     Attributes:
         config: settings of the run.
         folder: where its files go.
+        attention_folder: where what it says is kept.
         display: shows progress.
         processes: those that share the work.
         fit: runs the training.
@@ -68,6 +69,7 @@ class TeacherStage:
 
     config: TrainConfig
     folder: Path
+    attention_folder: Path
     display: Display
     processes: Processes
     fit: Fit
@@ -162,7 +164,7 @@ class TeacherStage:
         title = "teacher's attention" if split == "train" else f"teacher's attention, {split}"
         with self.processes.first_goes_ahead(), self.display(title, len(store)) as advance:
             knowledge, _ = cached_knowledge(
-                self.folder / "attention",
+                self.attention_folder,
                 teacher,
                 stored.sha256,
                 store,

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import shutil
 import threading
 
 import pytest
@@ -294,3 +295,26 @@ def test_what_an_earlier_call_left_unfinished_is_removed(toy, tmp_path):
 
     assert list(toy.ours.rglob("*.part")) == []
     assert (toy.root / "data/local/tmp/mine.part").exists()
+
+
+def test_a_push_that_could_not_be_cleared_up_is_cleared_up_later(toy, tmp_path):
+    local = tmp_path / "model.tflite"
+    local.write_bytes(b"whole")
+    with toy.daemon() as daemon:
+        phone = toy.phone(daemon.port)
+        phone.push_files({"other": local})
+        toy.without("mv", "rm")  # as if the link had died between the last byte and the new name
+        toy.script("mv", "exit 1")
+        with pytest.raises(DeviceError, match=r"renaming model\.tflite\.part on .* failed"):
+            phone.push(local)
+        left = [path.name for path in toy.ours.rglob("*.part")]
+        for tool in ("mv", "rm"):
+            (toy.root / "bin" / tool).unlink(missing_ok=True)
+            (toy.root / "bin" / tool).symlink_to(shutil.which(tool))
+        phone.tidy([f"{phone.folder}/{path.name}" for path in toy.ours.iterdir()])
+        tidied = sorted(path.name for path in toy.ours.rglob("*") if path.is_file())
+        again = phone.push(local)
+
+    assert left == ["model.tflite.part"]
+    assert tidied == ["other"]
+    assert toy.files.host_path(again).read_bytes() == b"whole"

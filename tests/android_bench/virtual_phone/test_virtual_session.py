@@ -258,27 +258,6 @@ def test_what_a_virtual_phone_does_not_do_it_says(exports, capsys, words, messag
     assert message in capsys.readouterr().err
 
 
-def test_a_dry_run_says_what_would_be_done_and_switches_nothing_on(exports, cache, monkeypatch, capsys):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
-
-    try:
-        code = main(["--device", "virtual-pixel1", "--exports", str(exports), "--dry-run", "--per-op"])
-    finally:
-        seen = capsys.readouterr()
-    if code == 4:
-        pytest.skip(f"no runner for arm64 here: {seen.err}")
-
-    lines = seen.out.splitlines()
-    assert code == 0
-    assert [line.partition("stages=")[2].split()[0] for line in lines if "stages=" in line] == [
-        *("golden,count",) * 2,
-        *("golden,operators",) * 2,
-        *("golden,eval",) * 2,
-    ]
-    assert any(line.startswith("push ") and line.endswith("/runner") for line in lines)
-    assert not (cache / "virtual" / "virtual-pixel1" / "state.json").exists()
-
-
 @pytest.mark.parametrize("device", ["host", "pixel1"])
 def test_operators_are_counted_on_virtual_phones_only(exports, capsys, device):
     assert main(["--device", device, "--exports", str(exports), "--per-op"]) == 2

@@ -76,6 +76,7 @@ def test_the_document_says_where_it_comes_from_and_that_it_is_synthetic(export: 
     document = export.bundles[1].document
     assert document["parents"]["checkpoint_sha256"] == choice.checkpoint.sha256
     assert (document["data"]["synthetic"], document["data"]["silence"]) == (True, "noise")
+    assert document["ops"]["macs"] > 0
     assert document["ops"]["int8_share"] == {"operators": 1.0, "macs": 1.0, "weight_bytes": 1.0}
     assert len(document["calibration"]["clip_list_sha256"]) == 64
     assert "SYNTHETIC" in (export.bundles[1].folder / "report.md").read_text()

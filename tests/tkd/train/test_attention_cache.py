@@ -1,4 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,3 +97,22 @@ def test_a_cache_of_another_teacher_under_this_name_is_refused(tmp_path: Path) -
     np.save(path, np.ones((3, 5), dtype=np.float32))
     with pytest.raises(TeacherError, match=r"has float32 of shape \(3, 5\), expected float32 of \(3, 38\)"):
         cached_knowledge(tmp_path, teacher(), "a", store(), lambda _steps: None)
+
+
+def test_two_runs_that_share_a_folder_make_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tkd.train.attention_cache._BATCH", 1)
+    asked: list[int] = []
+
+    class Counting(Teacher):
+        def attend(self, *arguments: Any, **options: Any) -> Any:
+            asked.append(1)
+            return super().attend(*arguments, **options)
+
+    both = [teacher(), teacher()]
+    for each in both:
+        each.__class__ = Counting
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda each: cached_knowledge(tmp_path, each, "a", store(), lambda _steps: None), both))
+    assert len(asked) == 3
+    assert torch.equal(made[0][0].attention, made[1][0].attention)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
