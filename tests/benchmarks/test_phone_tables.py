@@ -95,6 +95,7 @@ def test_large_and_small_are_compared_by_every_measure(tmp_path: Path) -> None:
     assert cells(text, "multiply-accumulates")[3] == "611 ×"
     assert cells(text, "instructions, float32, emulated")[1:] == ["600", "2", "300 ×"]
     assert cells(text, "x86-64, int8, µs")[1:] == ["3,000", "–", "– ×"]
+    assert "300 × in float32. Theirs is the time: 385 ×, which is " in text
 
 
 def test_how_well_counts_go_with_published_times_is_a_sentence(tmp_path: Path) -> None:
