@@ -107,7 +107,7 @@ def bench_virtual(
         progress: a context that is told of each step, for so many steps.
     """
     from android_bench.engine import cache_folder
-    from android_bench.native_install import install_runner
+    from android_bench.native_install import install_runner, ticking_runner
     from android_bench.records import RunPlan
     from android_bench.virtual_session import document, measure_virtual, table
     from converters.files import write_text
@@ -121,10 +121,9 @@ def bench_virtual(
     with connected(profile) as reached:
         installed = install_runner(reached, cache_folder(), ("glibc",))
         reached.use_runner(installed.command)
-        with progress((3 if arguments.per_op else 2) * len(bundles)) as step:
-            session = measure_virtual(
-                profile.name, reached, bundles, plan, installed.facts, step, per_operator=arguments.per_op
-            )
+        ticking = ticking_runner(reached, cache_folder(), installed.command) if arguments.per_op else ()
+        with progress((3 if ticking else 2) * len(bundles)) as step:
+            session = measure_virtual(profile.name, reached, bundles, plan, installed.facts, step, ticking=ticking)
     session = replace(session, concerns=(*session.concerns, *notes))
     place = folder()
     text = json.dumps(document(session), allow_nan=False, ensure_ascii=False) + "\n"
@@ -164,12 +163,13 @@ def _rehearse(bundles: Sequence[Bundle], plan: RunPlan, *, per_operator: bool) -
     """Prints what would be pushed and run; no phone is switched on."""
     from android_bench.adb.phone import FOLDER
     from android_bench.engine import cache_folder
-    from android_bench.native_install import install_runner
+    from android_bench.native_install import install_runner, ticking_runner
     from android_bench.rehearsal import Rehearsal, rehearsed_counts
 
     device = Rehearsal((), FOLDER)
     device.use_runner(install_runner(device, cache_folder(), ("glibc",)).command)
-    for line in rehearsed_counts(device, bundles, plan, per_operator=per_operator):
+    ticking = ticking_runner(device, cache_folder(), device.runner) if per_operator else ()
+    for line in rehearsed_counts(device, bundles, plan, ticking=ticking):
         print(line)
     return ExitCode.GOOD
 

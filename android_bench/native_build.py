@@ -1,6 +1,7 @@
 """Builds the native runner on first use and keeps it in the user's cache under the hash of its source.
 
     glibc     arm64 Linux; on a phone it carries its loader and libraries along
+    ticks     the same with a clock that counts its readings, for instructions by operator under emulation
     bionic    Android; the NDK when there is one, else any compiler for arm64, with our own prototypes
     host      this computer; for an engine of one's own
     counter   the emulator's plugin that counts instructions between the runner's marks
@@ -62,6 +63,12 @@ class Target:
 TARGETS: Mapping[str, Target] = {
     "glibc": Target(
         source="runner.c", output="runner", flags=("-fPIE", "-pie", "-ldl"), loader="/lib/ld-linux-aarch64.so.1"
+    ),
+    "ticks": Target(
+        source="runner.c",
+        output="runner-ticks",
+        flags=("-fPIE", "-pie", "-rdynamic", "-DTKD_TICKS", "-ldl"),
+        loader="/lib/ld-linux-aarch64.so.1",
     ),
     "bionic": Target(source="runner.c", output="runner", flags=("-fPIE", "-pie"), loader="/system/bin/linker64"),
     "host": Target(source="runner.c", output="runner", flags=("-fPIE", "-pie", "-ldl"), machine=None),
@@ -137,6 +144,8 @@ def _ndk(environment: Mapping[str, str]) -> Sequence[str] | None:
 TOOLCHAINS = (
     Toolchain(name="gcc", package="gcc-aarch64-linux-gnu", target="glibc", find=_on_path("aarch64-linux-gnu-gcc")),
     Toolchain(name="zig", package="ziglang (PyPI)", target="glibc", find=_zig("aarch64-linux-gnu.2.17")),
+    Toolchain(name="gcc", package="gcc-aarch64-linux-gnu", target="ticks", find=_on_path("aarch64-linux-gnu-gcc")),
+    Toolchain(name="zig", package="ziglang (PyPI)", target="ticks", find=_zig("aarch64-linux-gnu.2.17")),
     Toolchain(name="ndk", package="Android NDK, with ANDROID_NDK_HOME set", target="bionic", find=_ndk),
     Toolchain(
         name="clang",

@@ -73,6 +73,17 @@ def install_runner(device: Device, cache: Path, libcs: Sequence[str] = ("bionic"
     )
 
 
+def ticking_runner(device: Device, cache: Path, command: tuple[str, ...]) -> tuple[str, ...]:
+    """Pushes the build of the runner that counts operators; what starts it, made from what starts the other one.
+
+    Raises:
+        MissingToolError: no compiler for it is here.
+        DeviceError: the device did not take it.
+    """
+    ticks = _pushed(device, build("ticks", cache).path)
+    return tuple(ticks if PurePosixPath(word).name == "runner" else word for word in command)
+
+
 def loader_libraries(engine: Engine, cache: Path, folders: Sequence[Path] = LIBRARY_FOLDERS) -> list[Path]:
     """Copies in the cache of the arm64 loader and of every library that the engine needs, each under its own name.
 

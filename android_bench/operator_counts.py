@@ -1,8 +1,8 @@
 """Where the instructions of one inference go, operator by operator: from the marks that an emulator saw.
 
     BEGIN  … END                  an operator that the engine runs itself; others may be inside (a subgraph's)
-    CLOCK CLOCK … FINISHED …      operators of a delegate: it reads the clock before the first and behind each,
-                                  and names them after the last
+    CLOCK CLOCK … FINISHED …      operators of a delegate: it reads the clock before the first and behind each part
+                                  of one, and names them, with their number of parts, after the last
 
 Before `android_bench.runner`, which asks a phone for them. The other end is native/counter.c; its marks are in marks.h.
 """
@@ -17,7 +17,9 @@ from typing import Any
 from android_bench.errors import RecordError, RunnerError
 
 _END, _BEGIN, _FINISHED, _CLOCK = range(4)
-_POSITION = re.compile(r"^tkd-position (\d+) (\d+) (\d+)$", re.MULTILINE)
+_POSITION = re.compile(r"^tkd-position (\d+) (\d+) (\d+) (\d+)$", re.MULTILINE)
+_Mark = tuple[int, int, int, int]
+"""What, the operator's row, its parts, and the position."""
 _WHOLE = re.compile(r"^tkd-instructions 4 0 (\d+)$", re.MULTILINE)
 
 
@@ -71,7 +73,9 @@ def parse_operators(stderr: str, ops: Sequence[Mapping[str, Any]], name: str) ->
             f"the emulator counted {len(whole)} inferences of {name} by operators, expected 1: "
             "was it started with the plugin counter?"
         )
-    taken = _taken([(int(what), int(row), int(at)) for what, row, at in _POSITION.findall(stderr)], name)
+    taken = _taken(
+        [(int(what), int(row), int(parts), int(at)) for what, row, parts, at in _POSITION.findall(stderr)], name
+    )
     try:
         operators = tuple(
             OperatorInstructions(
@@ -119,32 +123,35 @@ class _Open:
     inside: int = 0
 
 
-def _taken(marks: Sequence[tuple[int, int, int]], name: str) -> dict[int, int]:
-    """Instructions by row, without those of operators inside; `marks` are (what, row, position)."""
+def _taken(marks: Sequence[_Mark], name: str) -> dict[int, int]:
+    """Instructions by row, without those of operators inside."""
     taken: dict[int, int] = {}
     stack = [_Open(-1, 0)]
     clocks: list[int] = []
-    finished: list[int] = []
+    finished: list[tuple[int, int]] = []
 
     def take(row: int, count: int) -> None:
         taken[row] = taken.get(row, 0) + count
 
     def settle() -> None:
         """Gives the delegate's operators what passed between its readings of the clock."""
-        if finished and len(clocks) != len(finished) + 1:
+        total = sum(parts for _, parts in finished)
+        if finished and len(clocks) != total + 1:
             raise RunnerError(
-                f"the delegate ran {len(finished)} operators of {name} and read the clock {len(clocks)} times, "
-                f"expected one reading more than operators: this engine cannot be counted by operators"
+                f"the delegate ran {total} parts of operators of {name} and read the clock {len(clocks)} times, "
+                "expected one reading more than parts: this engine cannot be counted by operators"
             )
-        for row, begun, end in zip(finished, clocks, clocks[1:], strict=False):
-            take(row, end - begun)
-            stack[-1].inside += end - begun
+        place = 0
+        for row, parts in finished:
+            take(row, clocks[place + parts] - clocks[place])
+            stack[-1].inside += clocks[place + parts] - clocks[place]
+            place += parts
         clocks.clear()
         finished.clear()
 
-    for what, row, at in marks:
+    for what, row, parts, at in marks:
         if what == _FINISHED:
-            finished.append(row)
+            finished.append((row, parts))
             continue
         if finished or what != _CLOCK:
             settle()

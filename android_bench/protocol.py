@@ -35,8 +35,8 @@ FIELDS_OF_EVENT = {
     "eval": ("first", "outputs"),
     "counted": ("runs",),
     "profile": ("runs", "ops"),
-    "probe": ("steps", "ns"),
     "operators": ("ops",),
+    "probe": ("steps", "ns"),
     "error": ("stage", "message"),
     "done": ("wall_ns",),
 }

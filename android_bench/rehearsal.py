@@ -87,13 +87,17 @@ def rehearsed(device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, ga
 
 
 def rehearsed_counts(
-    device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, per_operator: bool
+    device: Rehearsal, bundles: Sequence[Bundle], plan: RunPlan, *, ticking: tuple[str, ...] = ()
 ) -> Iterator[str]:
-    """The same on a virtual phone, which counts instructions: files pushed, commands."""
+    """The same on a virtual phone, which counts instructions; `ticking` as `measure_virtual` takes it."""
+    usual = device.runner
     of_bundle = [emulated_commands(device, bundle, plan) for bundle in bundles]
+    device.use_runner(ticking)
+    of_operators = [emulated_commands(device, bundle, plan) for bundle in bundles]
+    device.use_runner(usual)
     yield from _pushes(device)
-    for stage in ("count", *(("operators",) if per_operator else ()), "accuracy"):
-        for each in of_bundle:
+    for stage in ("count", *(("operators",) if ticking else ()), "accuracy"):
+        for each in of_operators if stage == "operators" else of_bundle:
             yield " ".join(each[stage])
 
 

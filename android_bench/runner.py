@@ -239,6 +239,15 @@ def parse_counts(stderr: str, runs: int, name: str) -> Instructions:
     )
 
 
+def run_operators(device: Device, bundle: Bundle, plan: RunPlan) -> OperatorCounts:
+    """One process on an emulated processor that counts the instructions of each operator; as `run_instructions`.
+
+    Wants the build `ticks` of the native runner.
+    """
+    lines, result = _run_with_result(device, bundle, plan, _OPERATOR_STAGES, {})
+    return parse_operators(result.stderr, lines[4]["ops"], bundle.name)
+
+
 def run_probe(device: Device, plan: RunPlan) -> int:
     """How long a fixed piece of work takes on the plan's cores right now, nanoseconds; no model is opened.
 
@@ -256,12 +265,6 @@ def run_probe(device: Device, plan: RunPlan) -> int:
 def probe_command(device: Device, plan: RunPlan) -> tuple[str, ...]:
     """What `run_probe` starts on the device."""
     return (*_pinned(plan), *device.runner, "stages=probe")
-
-
-def run_operators(device: Device, bundle: Bundle, plan: RunPlan) -> OperatorCounts:
-    """One process on an emulated processor that counts the instructions of each operator; as `run_instructions`."""
-    lines, result = _run_with_result(device, bundle, plan, _OPERATOR_STAGES, {})
-    return parse_operators(result.stderr, lines[4]["ops"], bundle.name)
 
 
 def run_profile(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[OperatorTime, ...]:

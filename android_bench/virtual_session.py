@@ -142,7 +142,7 @@ def measure_virtual(
     facts: Mapping[str, str | bool],
     step: Callable[[], None],
     *,
-    per_operator: bool = False,
+    ticking: tuple[str, ...] = (),
 ) -> VirtualSession:
     """Counts and scores the models; also after Ctrl-C what there is. A model that fails is left out of what follows.
 
@@ -153,7 +153,7 @@ def measure_virtual(
         plan: threads (1) and the time-out are used.
         facts: of the runner.
         step: called after each process.
-        per_operator: also count the instructions of each operator, in a process of its own.
+        ticking: what starts the runner that counts operators; () counts none.
 
     Raises:
         BenchError: there are no models, two of one name, or more than one thread was asked for.
@@ -177,14 +177,19 @@ def measure_virtual(
         one.counted = count_instructions(phone, one.bundle, plan, facts)
 
     def divide(one: VirtualMeasurement) -> None:
-        one.operators = run_operators(phone, one.bundle, plan)
+        usual = phone.runner
+        phone.use_runner(ticking)
+        try:
+            one.operators = run_operators(phone, one.bundle, plan)
+        finally:
+            phone.use_runner(usual)
 
     def predict(one: VirtualMeasurement) -> None:
         one.predictions = run_predictions(phone, one.bundle, plan)
 
     way, context = _property(phone, "emulator.way"), phone.context()
     try:
-        for stage in (count, *((divide,) if per_operator else ()), predict):
+        for stage in (count, *((divide,) if ticking else ()), predict):
             for one in found:
                 attempt(one, stage)
     except KeyboardInterrupt:

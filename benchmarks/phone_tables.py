@@ -9,7 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+from scipy.stats import spearmanr
 
 from converters.files import write_text
 from tkd.students import STUDENTS
@@ -37,6 +40,7 @@ PUBLISHED_PIXEL1_MS: Mapping[str, float] = {
     "res15": 424.0,
 }
 _LARGE, _SMALL = "res15", "tcresnet8"
+_FEWEST_PAIRS = 5
 Line = Mapping[str, Any]
 
 
@@ -162,6 +166,25 @@ def _times(rows: Sequence[Row]) -> list[str]:
         "Published: Choi et al. 2019 (arXiv 1904.03814), table 1. Measured by others with TensorFlow 1.13's float kernels on one little core of a real Pixel 1; another engine, another year.",  # noqa: E501
         "*ns a count* divides the published time by our float32 count of instructions: "
         "where it is large, the engine of 2019 or the memory did worse than today's instructions tell.",
+        *_agreement(rows),
+    ]
+
+
+def _agreement(rows: Sequence[Row]) -> list[str]:
+    """How well the counts go with the published times, in a sentence; none where there are too few."""
+    known = [
+        (PUBLISHED_PIXEL1_MS[row.student], count)
+        for row in rows
+        if row.student in PUBLISHED_PIXEL1_MS and (count := row.count("float32")) is not None
+    ]
+    if len(known) < _FEWEST_PAIRS:
+        return []
+    times, counts = zip(*known, strict=True)
+    each = sorted(1e6 * time / count for time, count in known)
+    rank = float(spearmanr(times, counts).statistic)
+    return [
+        f"Over these {len(known)} networks a count stands for {median(each):.2f} ns "
+        f"({each[0]:.2f} to {each[-1]:.2f}); Spearman's rank correlation of counts and published times is {rank:.3f}.",
     ]
 
 
@@ -189,6 +212,22 @@ def _large_and_small(rows: Sequence[Row]) -> list[str]:
         "The paper of TC-ResNet puts Res15 at 385 times its smallest network's time. The same two networks here:",
         "",
         *_table(table),
+        *_gap(large, small),
+    ]
+
+
+def _gap(large: Row, small: Row) -> list[str]:
+    """The published ratio beside ours, in a sentence; none where one of the two was not counted."""
+    counts = large.count("float32"), small.count("float32")
+    if None in counts:
+        return []
+    published = [PUBLISHED_PIXEL1_MS[each.student] for each in (large, small)]
+    each = [1e6 * time / count for time, count in zip(published, counts, strict=True) if count]
+    return [
+        "",
+        f"Ours are the instructions: {_ratio(*counts, 0)} × in float32. Theirs is the time: "
+        f"{published[0] / published[1]:.0f} ×, which is {each[0]:.2f} ns for each of our counts with Res15 and "
+        f"{each[1]:.2f} ns with TC-ResNet8.",
     ]
 
 

@@ -108,6 +108,9 @@ static void take_arguments(int count, char **words) {
     if (!args.engine || !args.model) fail(ARGUMENTS, "missing argument: %s", !args.engine ? "engine" : "model");
     if ((wants("memory") || wants("profile")) && stages > 1)
         fail(ARGUMENTS, "stages=%.200s: memory and profile are measured in a process of their own", args.stages);
+#ifndef TKD_TICKS
+    if (wants("operators")) fail(ARGUMENTS, "operators are counted by the build with -DTKD_TICKS -rdynamic");
+#endif
     if ((wants("count") || wants("operators")) && (stages > 1 + wants("golden") || args.threads != 1))
         fail(ARGUMENTS, "count and operators go with golden only, and with threads=1");
     if ((stages > 1 || !wants("eval")) && !(args.golden_input && args.golden_output))

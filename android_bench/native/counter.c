@@ -2,7 +2,7 @@
  *
  *     qemu-aarch64 -plugin file=counter.so … ./runner stages=golden,count …
  *     tkd-instructions <region> <index> <count>        regions and marks: marks.h
- *     tkd-position <what> <row> <count>                inside the region `operators` only
+ *     tkd-position <what> <row> <parts> <count>        inside the region `operators` only
  *
  * Instructions are counted where a translated block is entered, on one processor: exact for one thread.
  * QEMU 4.2 to 8.x has version 1 of the interface, 9.0 and later counts in a scoreboard (version 2). Both are declared
@@ -27,7 +27,7 @@ typedef void OnBlock(PluginId, Block *);
 typedef void OnSyscall(PluginId, unsigned, int64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
                        uint64_t, uint64_t);
 
-enum { INLINE_ADD_U64 = 0, CLOCK_GETTIME = 113 /* arm64's number */ };
+enum { INLINE_ADD_U64 = 0 };
 
 #define WEAK __attribute__((weak))
 #define EXPORT __attribute__((visibility("default")))
@@ -62,20 +62,14 @@ static void on_block(PluginId id, Block *block) {
         qemu_plugin_register_vcpu_tb_exec_inline(block, INLINE_ADD_U64, &counter, qemu_plugin_tb_n_insns(block));
 }
 
-static void say_position(uint64_t what, uint64_t row) {
-    if (listening)
-        fprintf(stderr, "tkd-position %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", what, row,
-                executed() - at_begin[REGION_OPERATORS]);
-}
-
 static void on_syscall(PluginId id, unsigned processor, int64_t number, uint64_t region, uint64_t index, uint64_t what,
-                       uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8) {
-    (void)id, (void)processor, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
-    if (number == CLOCK_GETTIME)
-        say_position(CLOCK, 0);
-    else if (number == MARK && region == REGION_OPERATOR)
-        say_position(what, index);
-    else if (number == MARK && region < REGIONS) {
+                       uint64_t parts, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8) {
+    (void)id, (void)processor, (void)a5, (void)a6, (void)a7, (void)a8;
+    if (number != MARK) return;
+    if (region == REGION_OPERATOR && listening)
+        fprintf(stderr, "tkd-position %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", what, index, parts,
+                executed() - at_begin[REGION_OPERATORS]);
+    else if (region < REGIONS) {
         if (what == BEGIN)
             at_begin[region] = executed();
         else

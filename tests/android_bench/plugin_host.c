@@ -1,4 +1,4 @@
-/* A stand-in for the emulator, for tests of its plugin: one block of 5 and one of 7 instructions, marks and clocks.
+/* A stand-in for the emulator, for tests of its plugin: one block of 5 and one of 7 instructions, and marks.
  *
  *     cc -DINTERFACE=1 -rdynamic -o host plugin_host.c -ldl     as QEMU up to 8.x; INTERFACE=2: 9.0 and later
  *     ./host counter.so                                         prints the version that the plugin asks for
@@ -55,8 +55,8 @@ void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(Block *block, int operati
 #endif
 
 static void execute(Block *block) { *block->counter += block->added; }
-static void call(int64_t number, uint64_t region, uint64_t index, uint64_t what) {
-    on_syscall(1, 0, number, region, index, what, 0, 0, 0, 0, 0);
+static void call(int64_t number, uint64_t region, uint64_t index, uint64_t what, uint64_t parts) {
+    on_syscall(1, 0, number, region, index, what, parts, 0, 0, 0, 0);
 }
 
 int main(int count, char **words) {
@@ -68,13 +68,14 @@ int main(int count, char **words) {
     printf("%d\n", *version);
     if (install(1, 0, 0, 0)) return 2;
     Block five = {5, 0, 0}, seven = {7, 0, 0};
-    enum { MARK = 29796, CLOCK_GETTIME = 113, END = 0, BEGIN, FINISHED };
+    enum { MARK = 29796, END = 0, BEGIN, FINISHED, CLOCK };
     on_block(1, &five), on_block(1, &seven);
 
     execute(&five); /* before any region */
-    call(MARK, 3, 0, BEGIN), execute(&five), execute(&seven), call(CLOCK_GETTIME, 0, 0, 0), call(MARK, 3, 0, END);
-    call(MARK, 4, 0, BEGIN), execute(&seven), call(MARK, 5, 2, BEGIN), call(CLOCK_GETTIME, 0, 0, 0);
-    execute(&five), call(CLOCK_GETTIME, 0, 0, 0), call(MARK, 5, 6, FINISHED), call(MARK, 5, 2, END);
-    execute(&five), call(MARK, 4, 0, END), call(CLOCK_GETTIME, 0, 0, 0), call(MARK, 9, 0, END), call(64, 3, 0, END);
+    call(MARK, 3, 0, BEGIN, 0), execute(&five), execute(&seven), call(MARK, 5, 0, CLOCK, 0), call(MARK, 3, 0, END, 0);
+    call(MARK, 4, 0, BEGIN, 0), execute(&seven), call(MARK, 5, 2, BEGIN, 0), call(MARK, 5, 0, CLOCK, 0);
+    execute(&five), call(MARK, 5, 0, CLOCK, 0), call(MARK, 5, 6, FINISHED, 1), call(MARK, 5, 2, END, 0);
+    execute(&five), call(MARK, 4, 0, END, 0), call(MARK, 5, 0, CLOCK, 0), call(MARK, 9, 0, END, 0);
+    call(64, 3, 0, END, 0);
     return 0;
 }

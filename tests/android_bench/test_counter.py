@@ -11,11 +11,11 @@ from android_bench.native_build import build
 HOST = Path(__file__).parent / "plugin_host.c"
 LINES = [
     "tkd-instructions 3 0 12",
-    "tkd-position 1 2 7",  # an operator begins
-    "tkd-position 3 0 7",  # the clock is read
-    "tkd-position 3 0 12",
-    "tkd-position 2 6 12",  # a delegate's operator has run
-    "tkd-position 0 2 12",  # the first one ends
+    "tkd-position 1 2 0 7",  # an operator begins
+    "tkd-position 3 0 0 7",  # the clock is read
+    "tkd-position 3 0 0 12",
+    "tkd-position 2 6 1 12",  # a delegate's operator has run
+    "tkd-position 0 2 0 12",  # the first one ends
     "tkd-instructions 4 0 17",
 ]
 

@@ -30,6 +30,7 @@ def built(tmp_path_factory) -> Path:
     strict = (*SANITIZED, "-fno-sanitize-recover=all")
     commands = (
         ("cc", *strict, "-o", folder / "runner", SOURCES / "runner.c", "-ldl"),
+        ("cc", *strict, "-rdynamic", "-DTKD_TICKS", "-o", folder / "runner-ticks", SOURCES / "runner.c", "-ldl"),
         ("cc", *strict, "-fPIC", "-shared", "-o", folder / "engine.so", HERE / "stub_engine.c", "-lm"),
     )
     for command in commands:
@@ -59,13 +60,13 @@ class Case:
         words = (f"engine={self.built}/engine.so", f"model={self.model}", f"stages={stages}", *arrays, *QUICK, *more)
         return list({word.split("=")[0]: word for word in words}.values())  # a later word replaces an earlier one
 
-    def run(self, stages: str, *more: str):
-        return run(self.built, self.words(stages, *more))
+    def run(self, stages: str, *more: str, program: str = "runner"):
+        return run(self.built, self.words(stages, *more), program)
 
 
-def run(built: Path, words):
+def run(built: Path, words, program="runner"):
     """Exit code and lines of one process; a sanitizer's complaint fails the test."""
-    result = subprocess.run([built / "runner", *words], capture_output=True, timeout=60)
+    result = subprocess.run([built / program, *words], capture_output=True, timeout=60)
     stderr = result.stderr.decode("utf-8", "replace")
     assert "Sanitizer" not in stderr, stderr
     assert "runtime error" not in stderr, stderr
@@ -133,7 +134,7 @@ def test_eval_gives_every_output_in_lines_of_64(tmp_path, built, kind):
 def test_memory_count_operators_and_profile_have_lines_of_their_own(case):
     memory = case.run("memory")[1][3]
     counted = case.run("golden,count", "count_runs=7")[1][4]
-    operators = case.run("golden,operators")[1][4]
+    operators = case.run("golden,operators", program="runner-ticks")[1][4]
     profile = case.run("profile")[1][3]
 
     assert 0 < memory["start_kb"] <= memory["init_kb"] <= memory["peak_kb"]
@@ -204,8 +205,7 @@ def test_an_output_that_is_no_number_is_never_within_bounds(tmp_path, built):
         (["engine=a", "model=b", "stages=eval,eval"], "each once"),
         (["engine=a", "model=b", "stages=memory,golden"], "memory and profile are measured in a process of their own"),
         (["engine=a", "model=b", "stages=count,eval"], "count and operators go with golden only"),
-        (["engine=a", "model=b", "stages=count,operators"], "count and operators go with golden only"),
-        (["engine=a", "model=b", "stages=operators", "threads=2"], "and with threads=1"),
+        (["engine=a", "model=b", "stages=operators"], "counted by the build with -DTKD_TICKS -rdynamic"),
         (["golden_bound_ppm=1000001"], "expected a whole number from 0 to 1000000"),
         (["threads=two"], "threads=two: expected a whole number from 1 to 64"),
         (["threads=0"], "threads=0: expected a whole number from 1 to 64"),
@@ -221,6 +221,13 @@ def test_wrong_arguments_are_errors(built, words, message):
     assert code == RunnerExit.ARGUMENTS
     assert (len(lines), lines[0]["stage"]) == (1, "arguments")
     assert message in lines[0]["message"]
+
+
+@pytest.mark.parametrize("words", [["stages=count,operators"], ["stages=operators", "threads=2"]])
+def test_operators_are_counted_alone_on_one_thread(built, words):
+    code, lines = run(built, ["engine=a", "model=b", *words], "runner-ticks")
+
+    assert (code, lines[0]["message"]) == (2, "count and operators go with golden only, and with threads=1")
 
 
 def npy(array) -> bytes:

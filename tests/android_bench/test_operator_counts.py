@@ -15,7 +15,9 @@ def op(row, name="CONV_2D", **changes):
 
 
 def text(whole, *marks):
-    lines = [f"tkd-position {what} {row} {at}" for what, row, at in marks]
+    """What the plugin prints; a mark is (what, row, position), for a delegate's operator with its parts in the end."""
+    marks = [(*mark, 1 if mark[0] == FINISHED else 0)[:4] for mark in marks]
+    lines = [f"tkd-position {what} {row} {parts} {at}" for what, row, at, parts in marks]
     return "\n".join(["INFO: noise", *lines, f"tkd-instructions 4 0 {whole}", ""])
 
 
@@ -37,6 +39,14 @@ def test_operators_of_a_delegate_lie_between_its_readings_of_the_clock():
 
     assert taken(counts) == {0: 20, 1: 35}
     assert counts.beside == 25
+
+
+def test_an_operator_of_several_parts_takes_all_of_them():
+    marks = [(CLOCK, 0, at) for at in (0, 1, 3, 7, 15)]
+
+    counts = parse_operators(text(99, *marks, (FINISHED, 0, 20, 3), (FINISHED, 1, 21, 1)), [op(0), op(1)], "m")
+
+    assert taken(counts) == {0: 7, 1: 8}
 
 
 def test_two_parts_of_a_delegate_one_after_the_other_are_told_apart():
@@ -63,8 +73,8 @@ def test_a_step_that_is_called_twice_is_counted_without_what_is_inside_it():
     [
         ("", [], "counted 0 inferences of m by operators, expected 1: was it started with the plugin"),
         (text(9) + text(9), [], "counted 2 inferences of m by operators"),
-        (text(9, (CLOCK, 0, 1), (FINISHED, 0, 2)), [op(0)], "ran 1 operators of m and read the clock 1 times"),
-        (text(9, (FINISHED, 0, 2)), [op(0)], "ran 1 operators of m and read the clock 0 times"),
+        (text(9, (CLOCK, 0, 1), (FINISHED, 0, 2)), [op(0)], "ran 1 parts of operators of m and read the clock 1 times"),
+        (text(9, (FINISHED, 0, 2)), [op(0)], "ran 1 parts of operators of m and read the clock 0 times"),
         (text(9, (BEGIN, 0, 1), (END, 1, 2)), [op(0), op(1)], "operator 1 of m ended while 0 was running"),
         (text(9, (END, 1, 2)), [op(1)], "operator 1 of m ended while -1 was running"),
         (text(9, (BEGIN, 0, 1)), [op(0)], "operator 0 of m began and did not end"),
@@ -96,13 +106,13 @@ def inferences(draw):
                 at += draw(st.integers(0, 9))
                 marks.append((END, row, at))
             else:
-                length = draw(st.integers(1, 3))
-                for _ in range(length + 1):
+                lengths = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+                for _ in range(sum(lengths) + 1):
                     at += draw(st.integers(0, 9))
                     marks.append((CLOCK, 0, at))
-                for _ in range(length):
+                for parts in lengths:
                     at += 1
-                    marks.append((FINISHED, rows, at))
+                    marks.append((FINISHED, rows, at, parts))
                     rows += 1
 
     part(0)

@@ -95,6 +95,18 @@ def test_large_and_small_are_compared_by_every_measure(tmp_path: Path) -> None:
     assert cells(text, "multiply-accumulates")[3] == "611 ×"
     assert cells(text, "instructions, float32, emulated")[1:] == ["600", "2", "300 ×"]
     assert cells(text, "x86-64, int8, µs")[1:] == ["3,000", "–", "– ×"]
+    assert "300 × in float32. Theirs is the time: 385 ×, which is " in text
+
+
+def test_how_well_counts_go_with_published_times_is_a_sentence(tmp_path: Path) -> None:
+    counts = {"tcresnet8": 1, "tcresnet14": 2, "ds-cnn-m": 4, "2d-resnet8": 10, "res8": 500}
+    lines = [counted(student, "float32", count * 10**6, 0) for student, count in counts.items()]
+
+    assert (
+        "Over these 5 networks a count stands for 1.10 ns (0.35 to 1.30); Spearman's rank correlation of counts "
+        in (page(tmp_path, *lines))
+    )
+    assert "Spearman" not in page(tmp_path, *lines[:4])
 
 
 def test_published_times_are_those_of_students_of_the_table() -> None:
