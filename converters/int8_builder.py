@@ -17,6 +17,7 @@ from converters.lowering.records import Model, Quantization, Tensor
 from converters.lowering.writer import write_model
 from converters.mixture import Plan
 from converters.parity import sqnr_db
+from converters.pools import pools_as_convolutions
 from converters.quantize import quantize
 from converters.rounding import Rounding, round_weights
 from converters.runners import Floats, TfliteModel
@@ -44,6 +45,7 @@ class Int8Builder:
     """
 
     def __init__(self, model: Model, clips: Floats, method: Method, rounding: Rounding) -> None:
+        model = pools_as_convolutions(model)
         is_recurrent = bool(recurrence(model))
         if is_recurrent:
             clips = _spread(clips, max(_RECURRENT_WORK // len(model.operators), _FEWEST_CLIPS))

@@ -32,6 +32,7 @@ from converters.metadata import BUFFER, Card, metadata_buffer, with_files
 from converters.mixture import Mixture, choose_mixture, kept_float
 from converters.onnx_file import read_model
 from converters.parity import INT8_STAGE, ParityGates, ParityReport, check_gates, compare, stage_of
+from converters.pools import pools_as_convolutions
 from converters.quant_report import QuantReport, Shares, report_quantization, shares_of
 from converters.request import Conversion, ConversionRequest, TfliteFile
 from converters.runners import Floats, TfliteModel, run_onnx, run_tflite, run_torch
@@ -187,7 +188,7 @@ class _Quantized:
 def _quantized(request: ConversionRequest, source: _Source, clock: _Clock) -> _Quantized:
     assert request.calibration is not None
     model, clips = source.body, source.body_inputs(request.calibration.astype(np.float32))
-    kept = kept_float(model, request.keep_float)
+    kept = kept_float(pools_as_convolutions(model), request.keep_float)
     with clock.step("calibrate"):
         builder = Int8Builder(model, clips, request.method, request.rounding)
     with clock.step("mix"):
@@ -245,7 +246,7 @@ def _tuned(request: ConversionRequest, tuner: Tuner, source: _Source) -> Tuning:
         assert request.calibration is not None
         clips = way.body_inputs(request.calibration[:_TUNED_CLIPS].astype(np.float32))
         builder = Int8Builder(way.body, clips, request.method, "nearest")
-        kept = kept_float(way.body, request.keep_float)
+        kept = kept_float(pools_as_convolutions(way.body), request.keep_float)
         mixture = _mixture(request, builder, kept)
         quantized = builder.build(mixture.plan)
         # A way must not win by leaving int8.
