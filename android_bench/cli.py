@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from android_bench.cli_engine import engine
-from android_bench.cli_measure import bench
+from android_bench.cli_measure import DEFAULT_RUNTIME, MODULES_OF_RUNTIMES, bench
 from android_bench.cli_phones import add_phone_options, devices, doctor
 from android_bench.cli_virtual import phone
 from android_bench.cores import NAMES as CORE_NAMES
@@ -101,12 +101,20 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         default="own",
         help="our own runner (default), or TensorFlow's benchmark_model, which keeps no samples",
     )
+    made.add_argument(
+        "--runtime",
+        choices=tuple(MODULES_OF_RUNTIMES),
+        default=DEFAULT_RUNTIME,
+        help="what runs the models on host (ai-edge-litert)",
+    )
     made.add_argument("--runner-path", type=Path, metavar="FILE", help="the benchmark_model built for the device")
     arguments = made.parse_args(words)
     if (arguments.runner == "benchmark_model") != (arguments.runner_path is not None):
         made.error("--runner benchmark_model and --runner-path FILE go together")
     if arguments.resume and (arguments.runner != "own" or arguments.output or arguments.dry_run):
         made.error("--resume goes on in the folder that it names: leave out --runner, --output and --dry-run")
+    if arguments.runtime != DEFAULT_RUNTIME and (arguments.runner != "own" or arguments.device not in ("host", None)):
+        made.error("--runtime is for our own runner on this computer: --device host, without --runner")
     if arguments.device is None and not arguments.resume:
         arguments.device = "auto" if arguments.serial or arguments.connect else "host"
     return arguments

@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 
 PROGRAM = "tkd-bench"
 
+DEFAULT_RUNTIME = "ai-edge-litert"
+MODULES_OF_RUNTIMES = {
+    DEFAULT_RUNTIME: "ai_edge_litert",
+    "tensorflow": "tensorflow",
+    "tflite-runtime": "tflite_runtime",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ready:
@@ -58,7 +65,8 @@ def bench(arguments: argparse.Namespace) -> int:
             return _bench_virtual(profile, arguments)
     plan = plan_of(arguments)
     own = arguments.runner == "own"
-    _check_modules("scipy", *(("ai_edge_litert",) if own and is_host and not arguments.dry_run else ()))
+    engine = MODULES_OF_RUNTIMES[arguments.runtime]
+    _check_modules("scipy", *((engine,) if own and is_host and not arguments.dry_run else ()))
     bundles = _bundles(arguments)
     if arguments.dry_run:
         return _rehearse(arguments, bundles, plan)
@@ -93,9 +101,10 @@ def _resume(arguments: argparse.Namespace) -> int:
     if arguments.device not in (None, start.device):
         raise BenchError(f"cannot resume: the session in {folder} is of {start.device}, not of {arguments.device}")
     arguments.device, arguments.cores = start.device, start.cores
+    arguments.runtime = start.runner.get("runtime", DEFAULT_RUNTIME)
     if start.serial and not (arguments.serial or arguments.connect):
         arguments.serial = start.serial
-    _check_modules("scipy", *(("ai_edge_litert",) if start.device == "host" else ()))
+    _check_modules("scipy", *((MODULES_OF_RUNTIMES[arguments.runtime],) if start.device == "host" else ()))
     named = arguments.bundles or [Path(path) for path in start.folders]
     bundles = [read_bundle(path) for path in named]
     check_bundles(start, bundles)
@@ -162,7 +171,17 @@ def _ready_host(arguments: argparse.Namespace, plan: RunPlan) -> _Ready:
     from android_bench.measure import Setting
 
     mask = core_mask(arguments.cores or "any", [])
-    return _Ready(device=HostDevice(), plan=replace(plan, core_mask=mask), setting=Setting())
+    device = HostDevice(runner=_host_runner(arguments))
+    facts = {} if arguments.runtime == DEFAULT_RUNTIME else {"runtime": arguments.runtime}
+    return _Ready(device=device, plan=replace(plan, core_mask=mask), setting=Setting(runner=facts))
+
+
+def _host_runner(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The command of the runner on this computer, with the runtime where that is not the usual one."""
+    from android_bench.device import HostDevice
+
+    usual = HostDevice().runner
+    return usual if arguments.runtime == DEFAULT_RUNTIME else (*usual, f"runtime={arguments.runtime}")
 
 
 def _measured(
@@ -219,7 +238,6 @@ def _rehearse(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: Ru
     """Prints what would be done; no device is asked for anything."""
     from android_bench.adb.phone import FOLDER
     from android_bench.cores import core_mask
-    from android_bench.device import HostDevice
     from android_bench.engine import cache_folder
     from android_bench.native_install import install_runner
     from android_bench.phone_setup import DEFAULT_CORES
@@ -227,7 +245,7 @@ def _rehearse(arguments: argparse.Namespace, bundles: Sequence[Bundle], plan: Ru
     from android_bench.rehearsal import Rehearsal, rehearse
 
     is_host = arguments.device == "host"
-    device = Rehearsal(HostDevice().runner, None) if is_host else Rehearsal((), FOLDER)
+    device = Rehearsal(_host_runner(arguments), None) if is_host else Rehearsal((), FOLDER)
     clusters = () if arguments.device in ("host", "auto") else load_profile(arguments.device).clusters
     # Without a phone an unnamed one has no cores that could be named; its own are taken when it is there.
     default = DEFAULT_CORES if clusters else "any"

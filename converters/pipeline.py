@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,7 +33,8 @@ from converters.parity import ParityReport, check_gates, compare, stage_of
 from converters.quant_report import QuantReport, Shares, report_quantization, shares_of
 from converters.request import Conversion, ConversionRequest, TfliteFile
 from converters.runners import Floats, TfliteModel, run_onnx, run_torch
-from converters.to_onnx import to_onnx
+from converters.tensorflow_route import OPSET as TENSORFLOW_OPSET
+from converters.to_onnx import OPSET, to_onnx
 from converters.weight_forms import WeightForm, change_weights, dynamic_forms, float16_forms
 
 __all__ = ["Conversion", "ConversionRequest", "TfliteFile", "convert"]
@@ -53,6 +54,52 @@ def convert(request: ConversionRequest) -> Conversion:
     clock = _Clock()
     with clock.step("to_onnx"):
         content = _onnx_of(request)
+    made = _lowered(request, content, clock) if request.backend == "direct" else _by_tensorflow(request, content, clock)
+    files, quantized = made.files, made.quantized
+    inputs, described = _check_inputs(request)
+    with clock.step("parity"):
+        parity = _parity(request, content, files, inputs, described)
+    quantization, advice = None, None
+    if made.layers is not None:
+        with clock.step("layers"):
+            quantization = made.layers(inputs)
+    if request.gates is not None:
+        shares: dict[str, Shares] = {precision: file.shares for precision, file in files.items()}
+        check_gates(parity, request.gates, shares=shares, advice=_advice(quantization))
+    if quantized is not None and quantization is not None and request.advises:
+        with clock.step("advice"):
+            advice = advise(quantized.builder, quantized.mixture.plan, quantization.layers)
+    with clock.step("latency"):
+        contents: dict[str, bytes] = {precision: file.content for precision, file in files.items()}
+        latency = latency_ratios(contents, inputs[:1], runtime=request.runtime) if len(files) > 1 else {}
+    return Conversion(
+        onnx=content,
+        files=files,
+        parity=parity,
+        quantization=quantization,
+        mixture=made.mixture,
+        advice=advice,
+        latency=latency,
+        seconds=clock.seconds,
+        backend=request.backend,
+        runtime=request.runtime,
+        tools=made.tools,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Made:
+    """What a backend gives: files, and for the int8 one what stays float, what built it and how its layers are held."""
+
+    files: dict[Precision, TfliteFile]
+    mixture: Mixture | None = None
+    quantized: _Quantized | None = None
+    layers: Callable[[Floats], QuantReport] | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+def _lowered(request: ConversionRequest, content: bytes, clock: _Clock) -> _Made:
+    """By our own lowering."""
     with clock.step("lower"):
         graph = read_graph(read_model(content), request.example.shape)
         _check_input(graph.inputs, graph.shapes, request.example.shape)
@@ -64,36 +111,38 @@ def convert(request: ConversionRequest) -> Conversion:
                 files[precision] = _file(
                     precision, change_weights(model, _FORMS[precision](model)), content, request.card
                 )
-    quantized = None
-    if "int8" in request.wanted:
-        quantized = _quantized(request, model, clock)
-        with clock.step("write_int8"):
-            files["int8"] = _file("int8", quantized.int8, content, request.card)
-    inputs, described = _check_inputs(request)
-    with clock.step("parity"):
-        parity = _parity(request, content, files, inputs, described)
-    quantization, advice = None, None
-    if quantized is not None:
-        with clock.step("layers"):
-            quantization = _layers(request, quantized, inputs)
-    if request.gates is not None:
-        shares: dict[str, Shares] = {precision: file.shares for precision, file in files.items()}
-        check_gates(parity, request.gates, shares=shares, advice=_advice(quantization))
-    if quantized is not None and quantization is not None and request.advises:
-        with clock.step("advice"):
-            advice = advise(quantized.builder, quantized.mixture.plan, quantization.layers)
-    with clock.step("latency"):
-        contents: dict[str, bytes] = {precision: file.content for precision, file in files.items()}
-        latency = latency_ratios(contents, inputs[:1]) if len(files) > 1 else {}
-    return Conversion(
-        onnx=content,
+    if "int8" not in request.wanted:
+        return _Made(files=files)
+    quantized = _quantized(request, model, clock)
+    with clock.step("write_int8"):
+        files["int8"] = _file("int8", quantized.int8, content, request.card)
+    return _Made(
         files=files,
-        parity=parity,
-        quantization=quantization,
-        mixture=None if quantized is None else quantized.mixture,
-        advice=advice,
-        latency=latency,
-        seconds=clock.seconds,
+        mixture=quantized.mixture,
+        quantized=quantized,
+        layers=lambda inputs: _layers(request, quantized, inputs),
+    )
+
+
+def _by_tensorflow(request: ConversionRequest, content: bytes, clock: _Clock) -> _Made:
+    """By onnx-tf and TensorFlow, in a process of their own."""
+    from converters.tensorflow_route.proof import files_of, layers_of, mixture_of
+    from converters.tensorflow_route.route import convert_with_tensorflow
+
+    made = convert_with_tensorflow(
+        content, request.example.shape, request.wanted, request.calibration, python=request.backend_python
+    )
+    clock.seconds.update({f"tensorflow_{step}": seconds for step, seconds in made.seconds.items()})
+    files = files_of(made.contents, request.card)
+    if "int8" not in files:
+        return _Made(files=files, tools=made.versions)
+    assert request.calibration is not None
+    clips = len(request.calibration)
+    return _Made(
+        files=files,
+        mixture=mixture_of(files["int8"].content),
+        layers=lambda inputs: layers_of(files, inputs[:_LAYER_CLIPS], clips),
+        tools=made.versions,
     )
 
 
@@ -144,7 +193,13 @@ def _onnx_of(request: ConversionRequest) -> bytes:
 
     assert request.module is not None
     example = torch.from_numpy(request.example.astype(np.float32))
-    model = to_onnx(request.module, example, input_name=request.input_name, output_name=request.output_name)
+    model = to_onnx(
+        request.module,
+        example,
+        input_name=request.input_name,
+        output_name=request.output_name,
+        opset=OPSET if request.backend == "direct" else TENSORFLOW_OPSET,
+    )
     written: bytes = model.SerializeToString()
     return written
 
@@ -182,14 +237,15 @@ def _parity(
     described: str,
 ) -> ParityReport:
     from_onnx = run_onnx(onnx, inputs)
-    from_float = TfliteModel(files["float32"].content).run(inputs)
+    from_float = TfliteModel(files["float32"].content, runtime=request.runtime).run(inputs)
     stages = []
     if request.module is not None:
         stages.append(compare("torch → onnx", run_torch(request.module, inputs), from_onnx))
     stages.append(compare("onnx → float32", from_onnx, from_float))
     for precision, file in files.items():
         if precision != "float32":
-            stages.append(compare(stage_of(precision), from_float, TfliteModel(file.content).run(inputs)))
+            outputs = TfliteModel(file.content, runtime=request.runtime).run(inputs)
+            stages.append(compare(stage_of(precision), from_float, outputs))
     return ParityReport(stages=tuple(stages), inputs=described)
 
 

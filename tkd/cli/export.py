@@ -37,11 +37,11 @@ def _command(argv: Sequence[str]) -> int:
     start = time.monotonic()
     options = _parser().parse_args(argv)
     # Imports of torch and onnx take seconds: after the arguments, so that --help is instant.
+    _check_tools(options)
     if options.onnx is not None:
         from tkd.cli.export_onnx import export_onnx
 
-        wanted = _wanted(options)
-        return export_onnx(options, wanted.precisions, wanted.method, _gates(options).parity)
+        return export_onnx(options, _wanted(options), _gates(options).parity)
     if options.calibration is not None:
         raise ConversionError("--calibration goes with --onnx; a student is calibrated on clips of its --data")
     from tkd.audio.features import FeatureConfig
@@ -76,6 +76,17 @@ def _command(argv: Sequence[str]) -> int:
     return ExitCode.GOOD
 
 
+def _check_tools(options: argparse.Namespace) -> None:
+    """Refuses a runtime or a backend that is not here before any work is done."""
+    from converters.runtimes import check_runtime
+
+    check_runtime(options.runtime)
+    if options.backend == "onnx-tf":
+        from converters.tensorflow_route.route import check_packages
+
+        check_packages(options.backend_python)
+
+
 def _wanted(options: argparse.Namespace) -> Wanted:
     from tkd.export.bundles import Wanted
 
@@ -84,6 +95,9 @@ def _wanted(options: argparse.Namespace) -> Wanted:
         precisions=tuple(precision for precision in PRECISIONS if asked.get(precision)),
         keep_float=tuple(options.keep_float),
         method=options.ranges,
+        backend=options.backend,
+        backend_python=options.backend_python,
+        runtime=options.runtime,
     )
 
 
@@ -134,6 +148,18 @@ def _parser() -> argparse.ArgumentParser:
         default="minmax",
         help="how calibration chooses int8 ranges (minmax)",
     )
+    made.add_argument(
+        "--backend", choices=("direct", "onnx-tf"), default="direct",
+        help="what writes the files: our lowering, or onnx-tf and TensorFlow's converter (direct)",
+    )  # fmt: skip
+    made.add_argument(
+        "--backend-python", type=Path, metavar="FILE",
+        help="the Python that has onnx-tf and TensorFlow, such as .venv-tensorflow/bin/python (this one)",
+    )  # fmt: skip
+    made.add_argument(
+        "--runtime", choices=("ai-edge-litert", "tensorflow", "tflite-runtime"), default="ai-edge-litert",
+        help="what runs the files here, for parity, scores and golden vectors (ai-edge-litert)",
+    )  # fmt: skip
     made.add_argument(
         "--data", type=Path, metavar="DIR", help="data set to calibrate and score on (default: the checkpoint's)"
     )

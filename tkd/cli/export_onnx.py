@@ -14,14 +14,12 @@ from converters.errors import ConversionError
 from converters.files import write_text
 
 if TYPE_CHECKING:
-    from converters.calibration import Method
     from converters.parity import ParityGates
     from converters.request import Conversion
+    from tkd.export.bundles import Wanted
 
 
-def export_onnx(
-    options: argparse.Namespace, precisions: tuple[Precision, ...], method: Method, gates: ParityGates
-) -> ExitCode:
+def export_onnx(options: argparse.Namespace, wanted: Wanted, gates: ParityGates) -> ExitCode:
     """Converts `options.onnx` and writes the folder; prints what it found.
 
     Raises:
@@ -35,7 +33,7 @@ def export_onnx(
     from converters.pipeline import ConversionRequest, convert
     from converters.report import report_document
 
-    _check_options(options, precisions)
+    _check_options(options, wanted.precisions)
     content = load_onnx(options.onnx)
     clips = None if options.calibration is None else read_clips(options.calibration)
     # Lengths that the model leaves open are those of the clips, one at a time.
@@ -48,13 +46,16 @@ def export_onnx(
         ConversionRequest(
             onnx=content,
             example=np.zeros(graph.shapes[graph.inputs[0]], np.float32),
-            precisions=precisions,
+            precisions=wanted.precisions,
             calibration=None if clips is None else clips.calibration,
             check=None if clips is None else clips.check,
-            method=method,
-            keep_float=tuple(options.keep_float),
+            method=wanted.method,
+            keep_float=wanted.keep_float,
             gates=gates,
             advises=True,
+            backend=wanted.backend,
+            backend_python=wanted.backend_python,
+            runtime=wanted.runtime,
         )
     )
     folder = options.output / options.onnx.stem

@@ -27,7 +27,9 @@ from converters.metadata import Card
 from converters.parity import ParityGates
 from converters.pipeline import Conversion, ConversionRequest, TfliteFile, convert
 from converters.report import mixture_document, render_report, report_document, shares_document
+from converters.request import Backend
 from converters.runners import TfliteModel, run_onnx
+from converters.runtimes import DEFAULT_RUNTIME, Runtime
 from tkd.audio.features import FeatureConfig
 from tkd.checkpoint import load_student
 from tkd.evaluate import SHORT_NAMES, MultiLabelScores, Scores, metric_of, predict, score_any
@@ -64,11 +66,17 @@ class Wanted:
         precisions: besides float32.
         keep_float: regular expressions; operators of the int8 file that match one compute in float.
         method: how calibration chooses ranges.
+        backend: what writes the files.
+        backend_python: the interpreter of the environment that has it; None takes this one.
+        runtime: what runs the files for parity, scores and golden vectors.
     """
 
     precisions: tuple[Precision, ...] = ()
     keep_float: tuple[str, ...] = ()
     method: Method = "minmax"
+    backend: Backend = "direct"
+    backend_python: Path | None = None
+    runtime: Runtime = DEFAULT_RUNTIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +151,14 @@ def export_student(
             card=_card(choice, material),
             input_name="features",
             output_name="logits",
+            backend=wanted.backend,
+            backend_python=wanted.backend_python,
+            runtime=wanted.runtime,
         )
     )
     files = list(conversion.files.values())
     logits = {"torch": plain, "onnx": run_onnx(conversion.onnx, inputs)}
-    logits |= {file.precision: TfliteModel(file.content).run(inputs) for file in files}
+    logits |= {file.precision: TfliteModel(file.content, runtime=wanted.runtime).run(inputs) for file in files}
     stages = tuple(
         _stage(name, values, plain, material, choice.checkpoint.spec.labels) for name, values in logits.items()
     )
@@ -262,7 +273,7 @@ def _contents(
     file: TfliteFile, choice: Choice, material: Material, conversion: Conversion, stages: tuple[Stage, ...]
 ) -> BundleContents:
     spec = choice.checkpoint.spec
-    model = TfliteModel(file.content)
+    model = TfliteModel(file.content, runtime=conversion.runtime)
     pack = material.test.at(material.pack)
     fed = file.input.quantize(pack.inputs.numpy())
     golden = fed[:_GOLDEN_CLIPS]
@@ -283,7 +294,7 @@ def _contents(
         accuracy=accuracy,
         calibration=material.calibration_record() if file.precision == "int8" else {},
         parents=_parents(choice),
-        tools=tool_versions(_TOOLS),
+        tools={**tool_versions(_TOOLS), **_backend_tools(conversion)},
         git=git_state(),
         data={
             **material.description,
@@ -296,6 +307,11 @@ def _contents(
         report_markdown=_model_card(name, choice, material, accuracy, stages, conversion),
         report={"accuracy": accuracy, **report_document(conversion)},
     )
+
+
+def _backend_tools(conversion: Conversion) -> dict[str, str]:
+    """Versions of the packages of a second backend, which can stand in an environment of its own."""
+    return {f"{conversion.backend}/{name}": found for name, found in conversion.tools.items()}
 
 
 def _ops(file: TfliteFile, conversion: Conversion) -> dict[str, Any]:
