@@ -33,31 +33,77 @@ def main(peer: str, folders: Sequence[Path]) -> int:
 
 
 def _onnx2tf() -> tuple[Any, Sequence[str]]:
+    import numpy as np
     import onnx2tf
     import tensorflow as tf
 
     def steps(folder: Path, request: dict[str, Any]) -> Iterator[Step]:
         saved = folder / "saved_model"
+        clips = np.load(folder / "calibration.npy")
+        # It takes every model to begin with channels first and guesses from there. What it makes of a network that
+        # moves axes first can be refused or wrong, so it gets the network from its first layer on before all else.
+        ways = {
+            "from the first layer on": ("model-cut.onnx", {}),
+            "the input as it is": ("model.onnx", {"keep_shape_absolutely_input_names": [request["input"]]}),
+        }
 
-        def convert() -> None:
-            onnx2tf.convert(
-                input_onnx_file_path=str(folder / "model.onnx"),
-                output_folder_path=str(saved),
-                keep_shape_absolutely_input_names=[request["input"]],
-                # Without it a recurrence becomes a WHILE, which is slower and which int8 cannot calibrate.
-                enable_rnn_unroll=True,
-                non_verbose=True,
-                verbosity="error",
-            )
-            put((saved / "model_float32.tflite").read_bytes(), folder / "float32.tflite")
+        def convert() -> str:
+            reasons = []
+            for way, (model, settings) in ways.items():
+                try:
+                    onnx2tf.convert(
+                        input_onnx_file_path=str(folder / model),
+                        output_folder_path=str(saved),
+                        # Without it a recurrence becomes a WHILE, which is slower and which int8 cannot calibrate.
+                        enable_rnn_unroll=True,
+                        non_verbose=True,
+                        verbosity="error",
+                        **settings,
+                    )
+                    made = saved / f"{Path(model).stem}_float32.tflite"
+                    fed = _check(made, clips, folder)
+                    np.save(folder / "fed.npy", fed)
+                    put(made.read_bytes(), folder / "float32.tflite")
+                    return way
+                except (Exception, SystemExit) as cause:  # noqa: BLE001 - then the next way
+                    reasons.append(f"{way}: {_onnx2tf_reason(cause)}")
+            raise ValueError("; ".join(reasons))
 
         yield "float32", convert
-        yield (
-            "int8",
-            lambda: put(tflite_of(tf, saved, "int8", folder / "calibration.npy"), folder / "int8.tflite"),
-        )
+        yield "int8", lambda: put(tflite_of(tf, saved, "int8", folder / "fed.npy"), folder / "int8.tflite")
 
     return steps, ("onnx2tf", "tensorflow", "onnx")
+
+
+def _check(file: Path, clips: Any, folder: Path) -> Any:
+    """The calibration clips in the layout that the file takes; ValueError where it computes something else."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(file), num_threads=1)
+    interpreter.allocate_tensors()
+    given, answer = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    shape = [int(length) for length in given["shape"][1:]]
+
+    def laid(several: Any) -> Any:
+        axes = [length for length in shape if length > 1]
+        turned = several if axes == list(several.shape[1:]) else several.transpose(0, 2, 1)
+        return np.ascontiguousarray(turned).reshape(len(several), *shape)
+
+    for clip, expected in zip(laid(np.load(folder / "check.npy")[:4]), np.load(folder / "torch.npy"), strict=False):
+        interpreter.set_tensor(given["index"], clip[None])
+        interpreter.invoke()
+        error = float(np.abs(interpreter.get_tensor(answer["index"])[0] - expected).max())
+        if error > 1e-2 * np.abs(expected).max():
+            raise ValueError(f"the file computes something else: logits are off by {error:.2g}")
+    return laid(clips)
+
+
+def _onnx2tf_reason(cause: BaseException) -> str:
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    # Keras names the layer first and says what is wrong in the next paragraph.
+    told = lines[1] if len(lines) > 1 and lines[0].startswith("Exception encountered") else "".join(lines[:1])
+    return f"{type(cause).__name__}: {told.partition(' for ')[0]}"[:160]
 
 
 def _litert_torch() -> tuple[Any, Sequence[str]]:

@@ -146,9 +146,39 @@ def _write_networks(folder: Path, name: str, student: Student, example: torch.Te
         start = time.process_time()
         model = to_onnx(student, example, input_name="features", output_name="logits", opset=opset)
         seconds = time.process_time() - start
-        whole = onnx.inliner.inline_local_functions(model) if model.functions else model
-        (folder / f"model-{opset}.onnx").write_bytes(whole.SerializeToString())
+        (folder / f"model-{opset}.onnx").write_bytes(_without_functions(model))
+    (folder / "model-cut.onnx").write_bytes(from_first_layer((folder / "model-17.onnx").read_bytes()))
     return seconds
+
+
+def from_first_layer(content: bytes) -> bytes:
+    """The model from its first computing node on: what only moves the axes of the input is left to whoever feeds it.
+
+    onnx2tf takes every model to begin with channels first, and guesses wrongly where axes move before the first layer.
+    """
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
+    graph = model.graph
+    name = graph.input[0].name
+    while True:
+        readers = [node for node in graph.node if name in node.input]
+        if len(readers) != 1 or readers[0].op_type not in ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
+            break
+        name = readers[0].output[0]
+        graph.node.remove(readers[0])
+    known = {value.name: value for value in (*graph.input, *graph.value_info)}
+    given = onnx.ValueInfoProto()
+    given.CopyFrom(known[name])
+    del graph.input[:]
+    graph.input.append(given)
+    cut: bytes = model.SerializeToString()
+    return cut
+
+
+def _without_functions(model: onnx.ModelProto) -> bytes:
+    """The model with its own functions, which no peer reads, put in their places."""
+    whole = onnx.inliner.inline_local_functions(model) if model.functions else model
+    content: bytes = whole.SerializeToString()
+    return content
 
 
 def _seeded(name: str) -> Student:
@@ -210,12 +240,11 @@ def _folder_for(route: str, job: Job) -> Path:
     folder = job.folder / route
     folder.mkdir(exist_ok=True)
     opset = OPSET if route == "onnx-tf" else 17
-    for name, target in (
-        ("model.onnx", f"model-{opset}.onnx"), ("calibration.npy", "calibration.npy"), ("student.pt", "student.pt"),
-    ):  # fmt: skip
+    alike = ("model-cut.onnx", "calibration.npy", "check.npy", "torch.npy", "student.pt")
+    for name, target in {"model.onnx": f"model-{opset}.onnx", **{name: name for name in alike}}.items():
         link = folder / name
         link.unlink(missing_ok=True)
-        link.symlink_to(job.folder / target)
+        link.symlink_to(job.folder.resolve() / target)
     request = {"precisions": list(PRECISIONS), "input": "features"}
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
     return folder
@@ -223,7 +252,9 @@ def _folder_for(route: str, job: Job) -> Path:
 
 def _run(command: Sequence[str], log: Path, limit_s: float) -> str:
     """How the process ended, in words."""
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # onnx2tf calls onnxsim as a program, which lies beside its Python.
+    path = f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}"
+    settings = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with log.open("ab") as stream:
         try:
             code = subprocess.run(command, stdout=stream, stderr=stream, cwd=ROOT, env=settings, timeout=limit_s)
@@ -309,7 +340,8 @@ def _judged(path: Path, job: Job) -> dict[str, Any]:
     """Size, operators and error of a file, against PyTorch on clips that calibration has not seen."""
     content = path.read_bytes()
     model, _ = read_tflite(content)
-    outputs = TfliteModel(content).run(job.clips("check"))
+    loaded = TfliteModel(content)
+    outputs = loaded.run(_fed(loaded, job.clips("check")))
     expected = job.clips("torch")
     counts = model.counts()
     return {
@@ -352,9 +384,17 @@ def measure(job: Job, precision: str, work: Path, rounds: int) -> None:
 
 def _timer(path: Path, clip: Floats) -> TfliteTimer:
     model = TfliteModel(path)
-    timer = TfliteTimer(model, model.input.quantize(clip))
+    timer = TfliteTimer(model, model.input.quantize(_fed(model, clip)))
     timer.seconds(ROUND_S / 2, time.perf_counter)
     return timer
+
+
+def _fed(model: TfliteModel, clips: Floats) -> Floats:
+    """The clips in the layout that a file takes: frames before channels, or after, perhaps with axes of length 1."""
+    shape = model.input.shape[1:]
+    axes = tuple(length for length in shape if length > 1)
+    turned = clips if axes == clips.shape[1:] else clips.transpose(0, 2, 1)
+    return np.ascontiguousarray(turned).reshape(len(clips), *shape)
 
 
 def environment(route: str, work: Path) -> Path:

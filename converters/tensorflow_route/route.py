@@ -27,7 +27,7 @@ from converters.bundle_contents import Precision
 from converters.errors import ConversionError
 from converters.onnx_file import read_model
 from converters.runners import Array
-from converters.tensorflow_route import worker
+from converters.tensorflow_route import OPSET, worker
 
 _TIME_LIMIT_S = 1800.0
 _CHECK_LIMIT_S = 60.0
@@ -76,7 +76,7 @@ def convert_with_tensorflow(
     with tempfile.TemporaryDirectory(prefix="tkd-tensorflow-") as name:
         folder = Path(name)
         model = read_model(content)
-        whole = onnx.inliner.inline_local_functions(model) if model.functions else model
+        whole = _without_functions(model)
         _fix_shape(whole, shape)
         (folder / "model.onnx").write_bytes(whole.SerializeToString())
         if calibration is not None:
@@ -106,6 +106,17 @@ def check_packages(python: Path | None) -> None:
 
 def _program(python: Path | None) -> Path:
     return Path(sys.executable) if python is None else python
+
+
+def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    whole = onnx.inliner.inline_local_functions(model) if model.functions else model
+    if whole.functions:  # the inliner leaves a function alone that is written in another opset than the model
+        names = ", ".join(function.name for function in whole.functions)
+        raise ConversionError(
+            f"the backend onnx-tf reads ONNX up to opset {OPSET}, and the network's own operator {names} "
+            "is defined in a later one; convert it with the backend direct"
+        )
+    return whole
 
 
 def _fix_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:

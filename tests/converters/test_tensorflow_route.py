@@ -19,6 +19,7 @@ from converters.tensorflow_route.route import check_packages, convert_with_tenso
 from converters.to_onnx import to_onnx
 from tests.converters.toys import inputs
 from tkd.cli.export import main
+from tkd.students import build_student
 
 SHAPE = (1, 6, 21)
 
@@ -89,6 +90,15 @@ def test_the_command_refuses_a_missing_backend_before_any_work(python: Any, caps
 def test_a_model_of_another_shape_is_refused(python: Any) -> None:
     with pytest.raises(ConversionError, match=r"has shape \[1, 6, 21\]; the example has \[1, 6, 22\]"):
         convert_with_tensorflow(onnx_model(), (1, 6, 22), ["float32"], None, python=python(""))
+
+
+def test_an_operator_of_the_network_s_own_that_onnx_tf_cannot_read_is_named(python: Any) -> None:
+    import torch
+
+    student = build_student("lstm-p-reduced", 20, 12)
+    content = to_onnx(student, torch.zeros(1, 49, 20), opset=11).SerializeToString()
+    with pytest.raises(ConversionError, match="the network's own operator PeepholeLstm is defined in a later one"):
+        convert_with_tensorflow(content, (1, 49, 20), ["float32"], None, python=python(""))
 
 
 @pytest.mark.parametrize(
