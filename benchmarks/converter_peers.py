@@ -56,6 +56,7 @@ def _onnx2tf() -> tuple[Any, Sequence[str]]:
                         output_folder_path=str(saved),
                         # Without it a recurrence becomes a WHILE, which is slower and which int8 cannot calibrate.
                         enable_rnn_unroll=True,
+                        output_signaturedefs=True,  # writes the SavedModel
                         non_verbose=True,
                         verbosity="error",
                         **settings,
