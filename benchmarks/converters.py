@@ -412,7 +412,11 @@ def environment(route: str, work: Path) -> Path:
 
 def _header(work: Path) -> dict[str, Any]:
     rows = _rows(work).values()
-    peers = {name: found for row in rows for name, found in row["versions"].items()}
+    peers = {}
+    for row in rows:
+        others = [f"{name} {found}" for name, found in row["versions"].items() if name != row["route"]]
+        if row["route"] in row["versions"]:
+            peers[row["route"]] = f"{row['versions'][row['route']]} (with {', '.join(others)})"
     return {
         "machine": f"{platform.machine()}, {_processor()}, {os.cpu_count()} processors shared with other work",
         "python": platform.python_version(),
