@@ -63,8 +63,8 @@ def _head(header: Mapping[str, Any]) -> str:
             f"Every file runs on {header['runtime']} with XNNPACK, one thread; {header['date']}.",
             "Features are of SYNTHETIC speech. Networks marked * have the packaged starter's weights; the others "
             "are not trained, and their SQNR says less.",
-            "int8: ours as `--int8` gives it, onnx-tf and onnx2tf by TensorFlow's converter, litert-torch by PT2E, "
-            "with float input and output.",
+            "int8: ours as `--int8` gives it, onnx-tf and onnx2tf by TensorFlow's converter, litert-torch by PT2E "
+            "with float input and output, or by ai-edge-quantizer where PT2E fails (TC-ResNet8).",
         )
     )
 
