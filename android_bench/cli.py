@@ -10,7 +10,7 @@ from pathlib import Path
 
 from android_bench.cli_compare import compare
 from android_bench.cli_engine import engine
-from android_bench.cli_measure import bench
+from android_bench.cli_measure import DEFAULT_RUNTIME, MODULES_OF_RUNTIMES, bench
 from android_bench.cli_phones import add_phone_options, devices, doctor
 from android_bench.cli_report import baseline, history, report
 from android_bench.cli_selftest import selftest
@@ -136,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
         default="own",
         help="our own runner (default), or TensorFlow's benchmark_model, which keeps no samples",
     )
+    made.add_argument(
+        "--runtime",
+        choices=tuple(MODULES_OF_RUNTIMES),
+        default=DEFAULT_RUNTIME,
+        help="what runs the models on host (ai-edge-litert)",
+    )
     made.add_argument("--runner-path", type=Path, metavar="FILE", help="the benchmark_model built for the device")
     return made
 
@@ -153,6 +159,8 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         made.error("--runner benchmark_model and --runner-path FILE go together")
     if arguments.resume and (arguments.runner != "own" or arguments.output or arguments.dry_run):
         made.error("--resume goes on in the folder that it names: leave out --runner, --output and --dry-run")
+    if arguments.runtime != DEFAULT_RUNTIME and (arguments.runner != "own" or arguments.device not in ("host", None)):
+        made.error("--runtime is for our own runner on this computer: --device host, without --runner")
     return arguments
 
 

@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 
 PROGRAM = "tkd-bench"
 
+DEFAULT_RUNTIME = "ai-edge-litert"
+MODULES_OF_RUNTIMES = {
+    DEFAULT_RUNTIME: "ai_edge_litert",
+    "tensorflow": "tensorflow",
+    "tflite-runtime": "tflite_runtime",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyDevice:
@@ -65,7 +72,8 @@ def bench(arguments: argparse.Namespace) -> int:
         if profile is not None and profile.transport == "virtual":
             return _bench_virtual(profile, arguments)
     own = arguments.runner == "own"
-    check_modules("scipy", *(("ai_edge_litert",) if own and is_host and not arguments.dry_run else ()))
+    engine = MODULES_OF_RUNTIMES[arguments.runtime]
+    check_modules("scipy", *((engine,) if own and is_host and not arguments.dry_run else ()))
     if arguments.dry_run:
         return rehearse(arguments, plan)
     bundles = chosen_bundles(arguments)
@@ -102,9 +110,10 @@ def _resume(arguments: argparse.Namespace) -> int:
     if arguments.device not in (None, start.device):
         raise BenchError(f"cannot resume: the session in {folder} is of {start.device}, not of {arguments.device}")
     arguments.device, arguments.cores = start.device, start.cores
+    arguments.runtime = start.runner.get("runtime", DEFAULT_RUNTIME)
     if start.serial and not (arguments.serial or arguments.connect):
         arguments.serial = _attached_as(start)
-    check_modules("scipy", *(("ai_edge_litert",) if start.device == "host" else ()))
+    check_modules("scipy", *((MODULES_OF_RUNTIMES[arguments.runtime],) if start.device == "host" else ()))
     named = arguments.bundles or [Path(path) for path in start.folders]
     bundles = [read_bundle(path) for path in named]
     check_bundles(start, bundles)
@@ -198,7 +207,17 @@ def _ready_host(arguments: argparse.Namespace, plan: RunPlan) -> ReadyDevice:
     from android_bench.measure import Setting
 
     mask = core_mask(arguments.cores or "any", [])
-    return ReadyDevice(device=HostDevice(), plan=replace(plan, core_mask=mask), setting=Setting())
+    device = HostDevice(runner=_host_runner(arguments))
+    facts = {} if arguments.runtime == DEFAULT_RUNTIME else {"runtime": arguments.runtime}
+    return ReadyDevice(device=device, plan=replace(plan, core_mask=mask), setting=Setting(runner=facts))
+
+
+def _host_runner(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The command of the runner on this computer, with the runtime where that is not the usual one."""
+    from android_bench.device import HostDevice
+
+    usual = HostDevice().runner
+    return usual if arguments.runtime == DEFAULT_RUNTIME else (*usual, f"runtime={arguments.runtime}")
 
 
 def _measured(
@@ -279,13 +298,12 @@ def rehearsal_of(arguments: argparse.Namespace, plan: RunPlan) -> tuple[Rehearsa
     """A stand-in for the device that is meant, the plan with its cores, and whether gates would be asked."""
     from android_bench.adb.phone import FOLDER
     from android_bench.cores import core_mask
-    from android_bench.device import HostDevice
     from android_bench.phone_setup import DEFAULT_CORES
     from android_bench.profiles import load_profile
     from android_bench.rehearsal import Rehearsal
 
     is_host = arguments.device == "host"
-    device = Rehearsal(HostDevice().runner, None) if is_host else Rehearsal((), FOLDER)
+    device = Rehearsal(_host_runner(arguments), None) if is_host else Rehearsal((), FOLDER)
     profile = None if arguments.device in ("host", "auto") else load_profile(arguments.device)
     clusters = () if profile is None or profile.transport == "virtual" else profile.clusters
     # Without a phone an unnamed one has no cores that could be named; its own are taken when it is there.

@@ -1,27 +1,33 @@
-"""The engine of `--device host` and the loops that time it: ai-edge-litert behind two calls.
+"""The engine of `--device host` and the loops that time it: ai-edge-litert, or another runtime, behind two calls.
 
 `android_bench.host_runner` drives it; nothing here prints.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import warnings
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from android_bench.protocol import RunnerExit
 
-if TYPE_CHECKING:
-    from ai_edge_litert.interpreter import Interpreter
-
 Invoke = Callable[[], None]
 Clock = Callable[[], int]
 
 _OVERHEAD_PROBES = 2000
+
+# The runtimes that have the same interpreter: the module, and what it calls the interpreter and the choice of kernels.
+RUNTIMES = {
+    "ai-edge-litert": ("ai_edge_litert.interpreter", "Interpreter", "OpResolverType"),
+    "tensorflow": ("tensorflow", "lite.Interpreter", "lite.experimental.OpResolverType"),
+    "tflite-runtime": ("tflite_runtime.interpreter", "Interpreter", "OpResolverType"),
+}
 
 
 class StageError(Exception):
@@ -39,7 +45,7 @@ class Engine:
     the wrapper's own `Invoke` goes straight to C++. Which one was used is in `init.invoke_path`.
     """
 
-    def __init__(self, interpreter: Interpreter) -> None:
+    def __init__(self, interpreter: Any) -> None:
         self._interpreter = interpreter
         self.input = interpreter.get_input_details()[0]
         self.output = interpreter.get_output_details()[0]
@@ -65,25 +71,47 @@ class Engine:
         return len(names), taken
 
 
-def load(model: str, threads: int, delegate: str, clock: Clock) -> tuple[Engine, int]:
+def load(model: str, threads: int, delegate: str, clock: Clock, runtime: str) -> tuple[Engine, int]:
     """The loaded model, and how long it took from opening the file to allocated tensors, in ns.
 
     Raises:
-        StageError: there is no file at `model`, or the engine refused it.
+        StageError: the runtime is missing, there is no file at `model`, or the engine refused it.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    resolver = OpResolverType.AUTO if delegate == "xnnpack" else plain
+    make, kinds = import_runtime(runtime)
+    resolver = kinds.AUTO if delegate == "xnnpack" else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     if not Path(model).is_file():
         raise StageError(RunnerExit.READING, f"no model at {model}")
     before = clock()
     try:
-        interpreter = Interpreter(model_path=model, num_threads=threads, experimental_op_resolver_type=resolver)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TensorFlow announces that its interpreter moves to ai-edge-litert
+            interpreter = make(model_path=model, num_threads=threads, experimental_op_resolver_type=resolver)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as cause:
         raise StageError(RunnerExit.INIT, f"the engine refused {model}: {cause}") from cause
     return Engine(interpreter), clock() - before
+
+
+def import_runtime(runtime: str) -> tuple[Any, Any]:
+    """The interpreter and the choice of kernels of a runtime.
+
+    Raises:
+        StageError: it is not installed, or does not load beside what is.
+    """
+    module, *places = RUNTIMES[runtime]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        found = importlib.import_module(module)
+        interpreter, kinds = (_inside(found, place) for place in places)
+    except (ImportError, AttributeError) as cause:
+        raise StageError(RunnerExit.INIT, f"the runtime {runtime} cannot be loaded: {cause}") from cause
+    return interpreter, kinds
+
+
+def _inside(found: Any, place: str) -> Any:
+    for name in place.split("."):
+        found = getattr(found, name)
+    return found
 
 
 def warm_up(invoke: Invoke, clock: Clock, at_least_ns: int, at_least_runs: int = 1) -> tuple[int, int]:
@@ -151,14 +179,14 @@ def reset_peak() -> bool:
     return True
 
 
-def engine_name() -> str:
-    """Name and version of the engine."""
+def engine_name(runtime: str) -> str:
+    """Name and version of a runtime."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return f"ai-edge-litert {version('ai-edge-litert')}"
+        return f"{runtime} {version(runtime)}"
     except PackageNotFoundError as cause:
-        raise StageError(RunnerExit.INIT, "ai-edge-litert is not installed") from cause
+        raise StageError(RunnerExit.INIT, f"{runtime} is not installed") from cause
 
 
 def affinity() -> str | None:

@@ -1,4 +1,4 @@
-"""The runner of `--device host`: one process, one model, measured over ai-edge-litert.
+"""The runner of `--device host`: one process, one model, measured over ai-edge-litert or another runtime.
 
     python -m android_bench.host_runner model=… stages=golden,latency golden_input=… golden_output=…
 
@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from android_bench.host_engine import (
+    RUNTIMES,
     Clock,
     Engine,
     Invoke,
     StageError,
     affinity,
     engine_name,
+    import_runtime,
     load,
     overheads,
     reset_peak,
@@ -61,6 +63,7 @@ class Arguments:
     max_runs: int = 200_000
     memory_runs: int = 20
     golden_bound_ppm: int = GOLDEN_BOUND_PPM
+    runtime: str = "ai-edge-litert"
 
     def __post_init__(self) -> None:
         wanted = self.stages.split(",")
@@ -74,6 +77,8 @@ class Arguments:
             raise _wrong("stages=eval needs eval_inputs=")
         if self.delegate not in ("xnnpack", "none"):
             raise _wrong(f"delegate={self.delegate}: expected xnnpack or none")
+        if self.runtime not in RUNTIMES:
+            raise _wrong(f"runtime={self.runtime}: expected one of {', '.join(RUNTIMES)}")
         if not 1 <= self.threads <= 64:
             raise _wrong(f"threads={self.threads}: expected 1 to 64")
         if min(self.warmup_ms, self.min_timed_ms) < 0 or min(self.memory_runs, self.warmup_runs) < 1:
@@ -126,7 +131,7 @@ def run(arguments: Arguments, clock: Clock) -> None:
         "hello",
         protocol=PROTOCOL,
         runner="python",
-        engine=engine_name(),
+        engine=engine_name(arguments.runtime),
         threads=arguments.threads,
         delegate=arguments.delegate,
         affinity=affinity(),
@@ -177,8 +182,7 @@ def _golden_and_latency(arguments: Arguments, clock: Clock) -> Engine:
 
 def _memory(arguments: Arguments, clock: Clock) -> Engine:
     # The engine and the array are in memory before the first reading: what grows from here on is the model's.
-    import ai_edge_litert.interpreter  # noqa: F401
-
+    import_runtime(arguments.runtime)
     example = np.ascontiguousarray(_load(arguments.golden_input)[:1])
     peak_is_ours = reset_peak()
     start_kb = status_kb("VmRSS")
@@ -201,7 +205,7 @@ def _memory(arguments: Arguments, clock: Clock) -> Engine:
 
 
 def _loaded(arguments: Arguments, clock: Clock) -> Engine:
-    engine, init_ns = load(arguments.model, arguments.threads, arguments.delegate, clock)
+    engine, init_ns = load(arguments.model, arguments.threads, arguments.delegate, clock, arguments.runtime)
     nodes, delegated = engine.nodes()
     tensors = {
         name: {"shape": [int(axis) for axis in details["shape"]], "dtype": np.dtype(details["dtype"]).name}

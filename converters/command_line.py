@@ -62,6 +62,8 @@ EXTRA_OF_MODULE = {
     "matplotlib": "report",
     "sklearn": "report",
     "espeakng_loader": "synth",
+    "tensorflow": "tensorflow",
+    "tflite_runtime": "tensorflow",
 }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from converters.lowering.records import Array, Model, Operator, Tensor
 from converters.lowering.writer import write_model
 from converters.runners import TfliteModel, TfliteTimer
+from converters.runtimes import DEFAULT_RUNTIME, Runtime
 
 _BLOCKS = 15
 _BLOCK_S = 0.006
@@ -50,7 +51,12 @@ class Ratio:
 
 
 def latency_ratios(
-    files: Mapping[str, bytes], clip: Array, *, clock: Callable[[], float] = time.perf_counter, blocks: int = _BLOCKS
+    files: Mapping[str, bytes],
+    clip: Array,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    blocks: int = _BLOCKS,
+    runtime: Runtime = DEFAULT_RUNTIME,
 ) -> dict[str, Ratio]:
     """Each file against the first one, on one thread, in turns.
 
@@ -59,8 +65,9 @@ def latency_ratios(
         clip: one input in real units, shape (1, *axes).
         clock: seconds; for tests.
         blocks: how many turns.
+        runtime: what runs them.
     """
-    models = {name: TfliteModel(content) for name, content in files.items()}
+    models = {name: TfliteModel(content, runtime=runtime) for name, content in files.items()}
     timers = {name: TfliteTimer(model, model.input.quantize(clip)) for name, model in models.items()}
     for timer in timers.values():
         timer.seconds(_BLOCK_S, clock)

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,7 +36,8 @@ from converters.pools import pools_as_convolutions
 from converters.quant_report import QuantReport, Shares, report_quantization, shares_of
 from converters.request import Conversion, ConversionRequest, TfliteFile
 from converters.runners import Floats, TfliteModel, run_onnx, run_tflite, run_torch
-from converters.to_onnx import to_onnx
+from converters.tensorflow_route import OPSET as TENSORFLOW_OPSET
+from converters.to_onnx import OPSET, to_onnx
 from converters.tune import Tuner, Tuning, tune
 from converters.weight_forms import WeightForm, change_weights, dynamic_forms, float16_forms
 
@@ -60,6 +61,57 @@ def convert(request: ConversionRequest) -> Conversion:
     clock = _Clock()
     with clock.step("to_onnx"):
         content = _onnx_of(request)
+    made = (_directly if request.backend == "direct" else _by_tensorflow)(request, content, clock)
+    files, quantized = made.files, made.quantized
+    inputs, described = _check_inputs(request)
+    with clock.step("parity"):
+        parity = _parity(request, content, files, inputs, described)
+    quantization, advice = None, None
+    if made.layers is not None:
+        with clock.step("layers"):
+            quantization = made.layers(inputs)
+    if request.gates is not None:
+        check_gates(parity, request.gates, shares=made.shares, advice=_advice(quantization))
+    if quantized is not None and quantization is not None and request.advises:
+        with clock.step("advice"):
+            advice = advise(quantized.builder, quantized.mixture.plan, quantization.layers)
+    with clock.step("latency"):
+        contents: dict[str, bytes] = {precision: file.content for precision, file in files.items()}
+        latency = latency_ratios(contents, inputs[:1], runtime=request.runtime) if len(files) > 1 else {}
+    return Conversion(
+        onnx=content,
+        files=files,
+        parity=parity,
+        quantization=quantization,
+        mixture=made.mixture,
+        advice=advice,
+        tuning=made.tuning,
+        latency=latency,
+        seconds=clock.seconds,
+        backend=request.backend,
+        runtime=request.runtime,
+        tools=made.tools,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Made:
+    """What a backend gives: files, and for the int8 one what stays float, what built it and how its layers are held.
+
+    `shares` are those that gates look at.
+    """
+
+    files: dict[Precision, TfliteFile]
+    shares: Mapping[str, Shares]
+    mixture: Mixture | None = None
+    quantized: _Quantized | None = None
+    layers: Callable[[Floats], QuantReport] | None = None
+    tuning: Tuning | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+def _directly(request: ConversionRequest, content: bytes, clock: _Clock) -> _Made:
+    """By our own lowering."""
     with clock.step("lower"):
         source = _lowered(request, content)
     tuning = None
@@ -75,38 +127,43 @@ def convert(request: ConversionRequest) -> Conversion:
             with clock.step(f"write_{precision}"):
                 changed = change_weights(model, _FORMS[precision](model))
                 files[precision] = _file(precision, source, changed, request.card)
-    quantized = None
-    if "int8" in request.wanted:
-        quantized = _quantized(request, source, clock)
-        with clock.step("write_int8"):
-            files["int8"] = _file("int8", source, quantized.int8, request.card)
-    inputs, described = _check_inputs(request)
-    with clock.step("parity"):
-        parity = _parity(request, content, files, inputs, described)
-    quantization, advice = None, None
-    if quantized is not None:
-        with clock.step("layers"):
-            quantization = _layers(request, quantized, source.body_inputs(inputs[:_LAYER_CLIPS]))
-    if request.gates is not None:
-        # A float front is no int8 that was missed.
-        shares: dict[str, Shares] = {} if quantized is None else {"int8": shares_of(quantized.int8)}
-        check_gates(parity, request.gates, shares=shares, advice=_advice(quantization))
-    if quantized is not None and quantization is not None and request.advises:
-        with clock.step("advice"):
-            advice = advise(quantized.builder, quantized.mixture.plan, quantization.layers)
-    with clock.step("latency"):
-        contents: dict[str, bytes] = {precision: file.content for precision, file in files.items()}
-        latency = latency_ratios(contents, inputs[:1]) if len(files) > 1 else {}
-    return Conversion(
-        onnx=content,
+    if "int8" not in request.wanted:
+        return _Made(files=files, shares={}, tuning=tuning)
+    quantized = _quantized(request, source, clock)
+    with clock.step("write_int8"):
+        files["int8"] = _file("int8", source, quantized.int8, request.card)
+    return _Made(
         files=files,
-        parity=parity,
-        quantization=quantization,
-        mixture=None if quantized is None else quantized.mixture,
-        advice=advice,
+        # A float front is no int8 that was missed.
+        shares={"int8": shares_of(quantized.int8)},
+        mixture=quantized.mixture,
+        quantized=quantized,
+        layers=lambda inputs: _layers(request, quantized, source.body_inputs(inputs[:_LAYER_CLIPS])),
         tuning=tuning,
-        latency=latency,
-        seconds=clock.seconds,
+    )
+
+
+def _by_tensorflow(request: ConversionRequest, content: bytes, clock: _Clock) -> _Made:
+    """By onnx-tf and TensorFlow, in a process of their own."""
+    from converters.tensorflow_route.proof import files_of, layers_of, mixture_of
+    from converters.tensorflow_route.route import convert_with_tensorflow
+
+    made = convert_with_tensorflow(
+        content, request.example.shape, request.wanted, request.calibration, python=request.backend_python
+    )
+    clock.seconds.update({f"tensorflow_{step}": seconds for step, seconds in made.seconds.items()})
+    files = files_of(made.contents, request.card)
+    shares: dict[str, Shares] = {precision: file.shares for precision, file in files.items()}
+    if "int8" not in files:
+        return _Made(files=files, shares=shares, tools=made.versions)
+    assert request.calibration is not None
+    clips = len(request.calibration)
+    return _Made(
+        files=files,
+        shares=shares,
+        mixture=mixture_of(files["int8"].content),
+        layers=lambda inputs: layers_of(files, inputs[:_LAYER_CLIPS], clips),
+        tools=made.versions,
     )
 
 
@@ -221,7 +278,13 @@ def _onnx_of(request: ConversionRequest) -> bytes:
 
     assert request.whole is not None
     example = torch.from_numpy(request.example.astype(np.float32))
-    model = to_onnx(request.whole, example, input_name=request.input_name, output_name=request.output_name)
+    model = to_onnx(
+        request.whole,
+        example,
+        input_name=request.input_name,
+        output_name=request.output_name,
+        opset=OPSET if request.backend == "direct" else TENSORFLOW_OPSET,
+    )
     written: bytes = model.SerializeToString()
     return written
 
@@ -298,14 +361,15 @@ def _parity(
     described: str,
 ) -> ParityReport:
     from_onnx = run_onnx(onnx, inputs)
-    from_float = TfliteModel(files["float32"].content).run(inputs)
+    from_float = TfliteModel(files["float32"].content, runtime=request.runtime).run(inputs)
     stages = []
     if request.whole is not None:
         stages.append(compare("torch → onnx", run_torch(request.whole, inputs), from_onnx))
     stages.append(compare("onnx → float32", from_onnx, from_float))
     for precision, file in files.items():
         if precision != "float32":
-            stages.append(compare(stage_of(precision), from_float, TfliteModel(file.content).run(inputs)))
+            outputs = TfliteModel(file.content, runtime=request.runtime).run(inputs)
+            stages.append(compare(stage_of(precision), from_float, outputs))
     return ParityReport(stages=tuple(stages), inputs=described)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +23,14 @@ class LayerError:
         tensor: its name, the same in both models.
         operator: TFLite's name of the operator that makes it.
         sqnr_db: against the float32 model; infinite where nothing differs.
-        alone_us: what the operator costs when it is alone in a file on this computer, in microseconds.
+        alone_us: what the operator costs when it is alone in a file on this computer, in microseconds; None where
+            another converter made the file.
     """
 
     tensor: str
     operator: str
     sqnr_db: float
-    alone_us: float
+    alone_us: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,23 +181,60 @@ def report_quantization(
     return QuantReport(
         operators=count_operators(model),
         shares=shares_of(model),
-        layers=_layer_errors(model, float_file, int8_file, clips),
+        layers=_layer_errors(model, float_file, int8_file, clips, _makers(model), operator_times_us(model)),
         method=method,
         rounding=rounding,
         calibration_clips=calibration_clips,
     )
 
 
-def _layer_errors(model: Model, float_file: bytes, int8_file: bytes, clips: Array) -> tuple[LayerError, ...]:
-    reference, candidate = TfliteModel(float_file, keeps_all=True), TfliteModel(int8_file, keeps_all=True)
-    # What a bridge makes is the int8 model's own.
+def report_foreign(
+    model: Model, float_model: Model, float_file: bytes, int8_file: bytes, clips: Array, *, calibration_clips: int
+) -> QuantReport:
+    """The report on an int8 file that TensorFlow made; tensors that only one of the two files has are left out.
+
+    Args:
+        model: of the int8 file, as `converters.tflite_file` reads it.
+        float_model: of the float32 file.
+        float_file: the float32 file.
+        int8_file: the int8 file.
+        clips: float32, shape (clips, *axes of the input).
+        calibration_clips: how many clips the calibration saw.
+    """
+    made = _makers(float_model)
+    shared = {name: code for name, code in _makers(model).items() if made.get(name) == code}
+    return QuantReport(
+        operators=count_operators(model),
+        shares=shares_of(model),
+        layers=_layer_errors(model, float_file, int8_file, clips, shared, {}),
+        method="minmax",
+        rounding="nearest",
+        calibration_clips=calibration_clips,
+    )
+
+
+def _makers(model: Model) -> dict[str, str]:
+    """The operator that makes each tensor; what a bridge makes is the int8 model's own."""
     bridges = ("QUANTIZE", "DEQUANTIZE")
-    makers = {operator.outputs[0]: operator.code for operator in model.operators if operator.code not in bridges}
+    return {operator.outputs[0]: operator.code for operator in model.operators if operator.code not in bridges}
+
+
+def _layer_errors(
+    model: Model,
+    float_file: bytes,
+    int8_file: bytes,
+    clips: Array,
+    makers: Mapping[str, str],
+    times: Mapping[str, float],
+) -> tuple[LayerError, ...]:
+    reference, candidate = TfliteModel(float_file, keeps_all=True), TfliteModel(int8_file, keeps_all=True)
     # What a sum's ReLU drops is no error.
-    others = {name: other for name, other in dropped_by_relu(model).items() if other in makers or other in model.inputs}
+    others = {
+        name: other for name, other in dropped_by_relu(model).items() if {name, other} <= {*makers, *model.inputs}
+    }
     signal: Counter[str] = Counter()
     noise: Counter[str] = Counter()
-    names = [*makers, *model.inputs]
+    names = [*makers, *(name for name in others.values() if name not in makers)]
     for real, stored in zip(reference.trace(clips, names), candidate.trace(clips, names), strict=True):
         for name in makers:
             wide, narrow = real[name].astype(np.float64), stored[name].astype(np.float64)
@@ -204,13 +243,12 @@ def _layer_errors(model: Model, float_file: bytes, int8_file: bytes, clips: Arra
                 wide, narrow = np.maximum(wide, least), np.maximum(narrow, least)
             signal[name] += float(np.sum(wide**2))  # type: ignore[assignment]
             noise[name] += float(np.sum((narrow - wide) ** 2))  # type: ignore[assignment]
-    times = operator_times_us(model)
     errors = [
         LayerError(
             tensor=name,
             operator=makers[name],
             sqnr_db=_decibels(signal[name], noise[name]),
-            alone_us=times[name],
+            alone_us=times.get(name),
         )
         for name in makers
     ]

@@ -14,6 +14,7 @@ from converters.mixture import Mixture
 from converters.parity import ParityReport
 from converters.quant_report import QuantReport, Shares
 from converters.request import Conversion, TfliteFile
+from converters.runtimes import DEFAULT_RUNTIME
 from converters.tune import Tuning
 
 FEW_CLIPS = 100
@@ -27,7 +28,8 @@ def render_report(conversion: Conversion, *, title: str) -> str:
         conversion: of `converters.pipeline.convert`.
         title: the first heading, for example the student's name.
     """
-    parts = [f"# {title}", _files(list(conversion.files.values()), conversion.latency), _parity(conversion.parity)]
+    parts = [f"# {title}", *_made_by(conversion), _files(list(conversion.files.values()), conversion.latency)]
+    parts.append(_parity(conversion.parity))
     if conversion.quantization is not None and conversion.mixture is not None:
         parts.append(_quantization(conversion.quantization, conversion.mixture))
     if conversion.advice is not None:
@@ -52,10 +54,23 @@ def report_document(conversion: Conversion) -> dict[str, Any]:
         "quantization": None if conversion.quantization is None else asdict(conversion.quantization),
         "mixture": None if conversion.mixture is None else mixture_document(conversion.mixture),
         "seconds": dict(conversion.seconds),
+        "backend": {"name": conversion.backend, "tools": dict(conversion.tools)},
+        "runtime": conversion.runtime,
     }
     plain = _plain(document)
     assert isinstance(plain, dict)
     return plain
+
+
+def _made_by(conversion: Conversion) -> list[str]:
+    """Who made the files and what ran them, where that is not as usual."""
+    lines = []
+    if conversion.backend != "direct":
+        tools = ", ".join(f"{name} {version}" for name, version in conversion.tools.items())
+        lines.append(f"Made by the backend {conversion.backend} ({tools}).")
+    if conversion.runtime != DEFAULT_RUNTIME:
+        lines.append(f"Parity and latency are those of the runtime {conversion.runtime}.")
+    return ["\n".join(lines)] if lines else []
 
 
 def _files(files: Sequence[TfliteFile], latency: Mapping[str, Ratio]) -> str:
@@ -127,7 +142,7 @@ def _quantization(report: QuantReport, mixture: Mixture) -> str:
         shares += f"\nThat is few: {FEW_CLIPS} clips or more give steadier ranges."
     kinds = [(row.operator, row.precision, str(row.count), f"{row.macs:,}") for row in report.operators]
     layers = [
-        (each.tensor, each.operator, _decibels(each.sqnr_db), f"{each.alone_us:.1f}")
+        (each.tensor, each.operator, _decibels(each.sqnr_db), "" if each.alone_us is None else f"{each.alone_us:.1f}")
         for each in report.layers[:_LAYERS_SHOWN]
     ]
     return "\n\n".join(

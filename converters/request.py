@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
 
 from converters.advice import Advice
 from converters.bundle_contents import PRECISIONS, Precision, TensorSpec
@@ -19,6 +20,7 @@ from converters.parity import ParityGates, ParityReport
 from converters.quant_report import QuantReport, Shares
 from converters.rounding import ROUNDINGS, Rounding
 from converters.runners import Array, check_clips
+from converters.runtimes import DEFAULT_RUNTIME, Runtime, check_runtime
 from converters.tune import Tuner, Tuning
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 _MARGIN_DB = 2.0
 _SOUND_MARGIN_DB = 0.3
+
+Backend = Literal["direct", "onnx-tf"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,6 +60,10 @@ class ConversionRequest:
         card: what every file says of itself; None for no metadata.
         input_name: of the model's input; an ONNX model keeps its own.
         output_name: of the model's output; an ONNX model keeps its own.
+        backend: what writes the files: our own lowering, or onnx-tf and TensorFlow, which takes `minmax` ranges, rounds
+            to the nearest level and decides by itself what stays float.
+        backend_python: the interpreter of an environment that has TensorFlow; None takes this one.
+        runtime: what runs the files for parity and latency.
     """
 
     module: torch.nn.Module | None = None
@@ -75,6 +84,9 @@ class ConversionRequest:
     card: Card | None = None
     input_name: str = "input"
     output_name: str = "output"
+    backend: Backend = "direct"
+    backend_python: Path | None = None
+    runtime: Runtime = DEFAULT_RUNTIME
 
     def __post_init__(self) -> None:
         if (self.module is None) == (self.onnx is None):
@@ -92,7 +104,23 @@ class ConversionRequest:
                 raise ConversionError(did_you_mean(precision, PRECISIONS, "precision"))
         if not self.input_name or not self.output_name or self.input_name == self.output_name:
             raise ConversionError(f"input and output are called '{self.input_name}' and '{self.output_name}'")
+        self._check_backend()
         self._check_clips()
+
+    def _check_backend(self) -> None:
+        check_runtime(self.runtime)
+        if self.backend not in BACKENDS:
+            raise ConversionError(did_you_mean(self.backend, BACKENDS, "backend"))
+        if self.backend == "direct":
+            if self.backend_python is not None:
+                raise ConversionError(f"{self.backend_python} is for the backend onnx-tf; direct runs in this Python")
+            return
+        if self.keep_float:
+            raise ConversionError("the backend onnx-tf decides by itself what stays float; leave --keep-float out")
+        if self.method != "minmax":
+            raise ConversionError(f"the backend onnx-tf knows minmax ranges only, not {self.method}")
+        if self.tuner is not None:
+            raise ConversionError("the backend onnx-tf lowers in one way only; leave --tune out")
 
     def _check_clips(self) -> None:
         check_clips("example", self.example, self.example.shape[1:])
@@ -180,6 +208,9 @@ class Conversion:
         tuning: which ways of lowering were tried; None where not asked for.
         latency: of each file against float32, on this computer, by precision.
         seconds: wall time of each step, by name.
+        backend: what wrote the files.
+        runtime: what ran them for parity and latency.
+        tools: versions of what a backend of another process is made of, by package; empty for our own.
     """
 
     onnx: bytes
@@ -191,6 +222,9 @@ class Conversion:
     tuning: Tuning | None
     latency: Mapping[str, Ratio]
     seconds: Mapping[str, float]
+    backend: Backend = "direct"
+    runtime: Runtime = DEFAULT_RUNTIME
+    tools: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def float32(self) -> TfliteFile:

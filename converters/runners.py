@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from converters.bundle import TensorSpec
 from converters.errors import ConversionError
+from converters.runtimes import DEFAULT_RUNTIME, Runtime, make_interpreter
 
 if TYPE_CHECKING:
     import torch
@@ -108,35 +109,34 @@ def run_tflite(model: bytes | Path, inputs: Array) -> Floats:
 
 
 class TfliteModel:
-    """A TFLite file loaded in LiteRT on one thread.
+    """A TFLite file loaded in a runtime, LiteRT unless told otherwise, on one thread.
 
     Args:
         model: the file's bytes or its path.
         keeps_all: keep every intermediate tensor for `trace`; XNNPACK is left out then, as it keeps them to itself.
         only_time: any number of inputs and outputs, for `TfliteTimer` alone.
+        runtime: what runs it.
 
     Raises:
-        ConversionError: the file cannot be read or LiteRT refuses it.
+        ConversionError: the file cannot be read, the runtime is missing or refuses it.
     """
 
-    def __init__(self, model: bytes | Path, *, keeps_all: bool = False, only_time: bool = False) -> None:
-        from ai_edge_litert import interpreter as litert
-
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        keeps_all: bool = False,
+        only_time: bool = False,
+        runtime: Runtime = DEFAULT_RUNTIME,
+    ) -> None:
         content = model.read_bytes() if isinstance(model, Path) else model
-        resolver = litert.OpResolverType
+        self._runtime = runtime
         try:
             with _without_notices():
-                self._interpreter = litert.Interpreter(
-                    model_content=content,
-                    num_threads=1,
-                    experimental_preserve_all_tensors=keeps_all,
-                    experimental_op_resolver_type=resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-                    if keeps_all
-                    else resolver.AUTO,
-                )
+                self._interpreter = make_interpreter(runtime, content, keeps_all=keeps_all)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as cause:
-            raise ConversionError(f"LiteRT refuses the model ({len(content):,} bytes): {cause}") from cause
+            raise ConversionError(f"{runtime} refuses the model ({len(content):,} bytes): {cause}") from cause
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if only_time:
             return
@@ -172,7 +172,7 @@ class TfliteModel:
             self._interpreter.set_tensor(self._input_index, example)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as cause:
-            raise ConversionError(f"LiteRT cannot run the model on shape {example.shape}: {cause}") from cause
+            raise ConversionError(f"{self._runtime} cannot run the model on shape {example.shape}: {cause}") from cause
         stored: Array = self._interpreter.get_tensor(self._output_index)
         return stored
 

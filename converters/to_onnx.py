@@ -29,6 +29,7 @@ def to_onnx(
     *,
     input_name: str = "input",
     output_name: str = "output",
+    opset: int = OPSET,
 ) -> onnx.ModelProto:
     """The ONNX model of one forward pass, with the static shapes of `example`.
 
@@ -40,6 +41,7 @@ def to_onnx(
         example: an input of the shape that the model is to have; float32.
         input_name: the name of the graph's input.
         output_name: the name of the graph's output.
+        opset: of ONNX's own operators; functions that the module defines keep theirs.
 
     Raises:
         ConversionError: the module does not run on `example`, or has no ONNX form.
@@ -61,7 +63,7 @@ def to_onnx(
                     (example,),
                     written,  # type: ignore[arg-type]  # a stream is fine with this exporter
                     dynamo=False,
-                    opset_version=OPSET,
+                    opset_version=opset,
                     input_names=[input_name],
                     output_names=[output_name],
                 )

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from converters.lowering.operators import OPERATORS, version_of
 from converters.lowering.records import Model, Operator, Quantization, Tensor
 
-_FILE_IDENTIFIER = b"TFL3"
+FILE_IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
 _BUFFER_ALIGNMENT = 16  # the engine reads weights in place, with vector loads
 _LAST_DEPRECATED_CODE = 127
@@ -56,17 +56,18 @@ def write_model(
     packed_model.buffers = buffers.packed
     packed_model.signatureDefs = [_signature(model, indices, signature)]
     builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(packed_model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+    builder.Finish(packed_model.Pack(builder), file_identifier=FILE_IDENTIFIER)
     return bytes(builder.Output())
 
 
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
     """A buffer whose data start at a multiple of 16 bytes, as the schema's `force_align` asks.
 
     The generated Python code ignores that attribute.
     """
 
     def Pack(self, builder: Any) -> int:  # noqa: N802 - the schema's own name
+        """Writes the buffer; its offset."""
         start = None
         if self.data is not None:
             content = self.data.tobytes()
@@ -85,7 +86,7 @@ class _Buffers:
     """The buffers of a file; content that several tensors have is stored once."""
 
     def __init__(self) -> None:
-        self.packed = [_AlignedBuffer()]
+        self.packed = [AlignedBuffer()]
         self._places: dict[bytes, int] = {}
 
     def place_of(self, content: npt.NDArray[Any]) -> int:
@@ -93,7 +94,7 @@ class _Buffers:
         key = content.tobytes()
         if key not in self._places:
             self._places[key] = len(self.packed)
-            buffer = _AlignedBuffer()
+            buffer = AlignedBuffer()
             buffer.data = content
             self.packed.append(buffer)
         return self._places[key]

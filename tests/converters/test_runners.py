@@ -59,7 +59,7 @@ def test_every_intermediate_tensor_can_be_traced(tflite):
 
 
 def test_bytes_that_are_no_model_are_refused():
-    with pytest.raises(ConversionError, match=r"LiteRT refuses the model \(11 bytes\)"):
+    with pytest.raises(ConversionError, match=r"ai-edge-litert refuses the model \(11 bytes\)"):
         run_tflite(b"not a model", np.zeros((1, 6), np.float32))
     with pytest.raises(ConversionError, match="ONNX Runtime cannot run the model"):
         run_onnx(b"not a model", np.zeros((1, 6), np.float32))
@@ -67,7 +67,7 @@ def test_bytes_that_are_no_model_are_refused():
 
 def test_an_input_of_another_shape_is_refused(onnx, tflite):
     wrong = np.zeros((2, 7), np.float32)
-    with pytest.raises(ConversionError, match=r"LiteRT cannot run the model on shape \(1, 7\)"):
+    with pytest.raises(ConversionError, match=r"ai-edge-litert cannot run the model on shape \(1, 7\)"):
         run_tflite(tflite, wrong)
     with pytest.raises(ConversionError, match="ONNX Runtime cannot run the model"):
         run_onnx(onnx.SerializeToString(), wrong)

@@ -31,6 +31,7 @@ def _command(argv: Sequence[str]) -> int:
     # Imports of torch and LiteRT take seconds: after the arguments, so that --help is instant.
     from rich.console import Console
 
+    from converters.runtimes import check_runtime
     from tkd.scoring.clips import choose_clips, logits_of
     from tkd.scoring.models import open_models
 
@@ -38,11 +39,13 @@ def _command(argv: Sequence[str]) -> int:
         # Before the work, so that a missing matplotlib is known at once.
         import tkd.scoring.plots  # noqa: F401
 
+    check_runtime(options.runtime)
+
     def display(title: str, total: int) -> Any:
         return progress(title, total, quiet=options.quiet)
 
     labels = _read_labels(options.labels) if options.labels else ()
-    models = open_models(options.models, features=options.features, labels=labels)
+    models = open_models(options.models, features=options.features, labels=labels, runtime=options.runtime)
     clips = choose_clips(models, options.data, options.split, options.silence, display)
     logits = logits_of(models, clips, display)
     result = (_scored_by_precision if clips.is_multi_label else _scored)(models, logits, clips, options)
@@ -126,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--false-alarm-rate", type=_rate, default=0.01, metavar="RATE",
         help="false rejects are read at this rate of false alarms, in (0, 1) (0.01)",
+    )  # fmt: skip
+    made.add_argument(
+        "--runtime", choices=("ai-edge-litert", "tensorflow", "tflite-runtime"), default="ai-edge-litert",
+        help="what runs TFLite files (ai-edge-litert)",
     )  # fmt: skip
     made.add_argument("--runs", action="store_true", help="the models are runs of one network: average them too")
     made.add_argument("--json", metavar="PATH|-", help="write the result as JSON")

@@ -44,6 +44,7 @@ def _command(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     check = EngineCheck(options.engine_check)
     # Imports of torch and onnx take seconds: after the arguments, so that --help is instant.
+    _check_tools(options)
     if options.onnx is not None:
         from tkd.cli.export_onnx import export_onnx
 
@@ -102,6 +103,17 @@ def _command(argv: Sequence[str]) -> int:
     return ExitCode.GOOD
 
 
+def _check_tools(options: argparse.Namespace) -> None:
+    """Refuses a runtime or a backend that is not here before any work is done."""
+    from converters.runtimes import check_runtime
+
+    check_runtime(options.runtime)
+    if options.backend == "onnx-tf":
+        from converters.tensorflow_route.route import check_packages
+
+        check_packages(options.backend_python)
+
+
 def _wanted(options: argparse.Namespace) -> Wanted:
     from tkd.cli.tune import tuner_of
     from tkd.export.bundles import Wanted
@@ -113,6 +125,9 @@ def _wanted(options: argparse.Namespace) -> Wanted:
         method=options.ranges,
         tuner=None if options.tune is None else tuner_of(options.tune),
         input=options.input,
+        backend=options.backend,
+        backend_python=options.backend_python,
+        runtime=options.runtime,
     )
 
 
@@ -177,6 +192,18 @@ def _parser() -> argparse.ArgumentParser:
         help="try the other ways to lower the network and keep the fastest: on this computer (host), a virtual phone "
         "or a phone, as tkd-bench --device names it",
     )
+    made.add_argument(
+        "--backend", choices=("direct", "onnx-tf"), default="direct",
+        help="what writes the files: our lowering, or onnx-tf and TensorFlow's converter (direct)",
+    )  # fmt: skip
+    made.add_argument(
+        "--backend-python", type=Path, metavar="FILE",
+        help="the Python that has onnx-tf and TensorFlow, such as .venv-tensorflow/bin/python (this one)",
+    )  # fmt: skip
+    made.add_argument(
+        "--runtime", choices=("ai-edge-litert", "tensorflow", "tflite-runtime"), default="ai-edge-litert",
+        help="what runs the files here, for parity, scores and golden vectors (ai-edge-litert)",
+    )  # fmt: skip
     made.add_argument(
         "--data", type=Path, metavar="DIR", help="data set to calibrate and score on (default: the checkpoint's)"
     )

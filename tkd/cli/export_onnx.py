@@ -57,6 +57,9 @@ def export_onnx(options: argparse.Namespace, wanted: Wanted, gates: ParityGates,
             tuner=wanted.tuner,
             gates=gates,
             advises=True,
+            backend=wanted.backend,
+            backend_python=wanted.backend_python,
+            runtime=wanted.runtime,
         )
     )
     shape = conversion.float32.input.shape

@@ -28,7 +28,9 @@ from converters.parity import ParityGates, ParityReport, StageComparison, check_
 from converters.parity import compare as compare_outputs
 from converters.pipeline import Conversion, ConversionRequest, TfliteFile, convert
 from converters.report import mixture_document, render_report, report_document, shares_document
+from converters.request import Backend
 from converters.runners import TfliteModel, run_onnx
+from converters.runtimes import DEFAULT_RUNTIME, Runtime
 from converters.tune import Tuner
 from tkd.audio.features import FeatureConfig
 from tkd.checkpoint import load_student
@@ -74,6 +76,9 @@ class Wanted:
         method: how calibration chooses ranges.
         tuner: the device to find the fastest way of lowering for; None takes the usual one.
         input: what the files are fed; for `waveform` the front end is inside them, in float32.
+        backend: what writes the files.
+        backend_python: the interpreter of the environment that has it; None takes this one.
+        runtime: what runs the files for parity, scores and golden vectors.
     """
 
     precisions: tuple[Precision, ...] = ()
@@ -81,6 +86,9 @@ class Wanted:
     method: Method = "minmax"
     tuner: Tuner | None = None
     input: InputKind = "features"
+    backend: Backend = "direct"
+    backend_python: Path | None = None
+    runtime: Runtime = DEFAULT_RUNTIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +177,17 @@ def export_student(
             card=_card(choice, feeding),
             input_name=feeding.kind,
             output_name="logits",
+            backend=wanted.backend,
+            backend_python=wanted.backend_python,
+            runtime=wanted.runtime,
         )
     )
     files = list(conversion.files.values())
     logits = {"torch": plain, "onnx": feeding.run(lambda part: run_onnx(conversion.onnx, part), material.test)}
-    logits |= {file.precision: feeding.run(TfliteModel(file.content).run, material.test) for file in files}
+    logits |= {
+        file.precision: feeding.run(TfliteModel(file.content, runtime=wanted.runtime).run, material.test)
+        for file in files
+    }
     outside = () if feeding.front is None else _against_outside(logits, material, parity_gates)
     stages = tuple(
         _stage(name, values, plain, material, choice.checkpoint.spec.labels) for name, values in logits.items()
@@ -312,7 +326,7 @@ def _parents(choice: Choice) -> dict[str, Any]:
 def _contents(file: TfliteFile, made: _Made, outside: tuple[StageComparison, ...]) -> BundleContents:
     choice, material, conversion = made.choice, made.material, made.conversion
     spec = choice.checkpoint.spec
-    model = TfliteModel(file.content)
+    model = TfliteModel(file.content, runtime=conversion.runtime)
     pack = material.test.at(material.pack)
     fed = file.input.quantize(made.feeding.inputs(pack))
     golden = fed[:_GOLDEN_CLIPS]
@@ -337,7 +351,7 @@ def _contents(file: TfliteFile, made: _Made, outside: tuple[StageComparison, ...
         accuracy=accuracy,
         calibration=material.calibration_record() if file.precision == "int8" else {},
         parents=_parents(choice),
-        tools=tool_versions(_TOOLS),
+        tools={**tool_versions(_TOOLS), **_backend_tools(conversion)},
         git=git_state(),
         data={
             **material.description,
@@ -350,6 +364,11 @@ def _contents(file: TfliteFile, made: _Made, outside: tuple[StageComparison, ...
         report_markdown=_model_card(name, made, accuracy, outside),
         report={"accuracy": accuracy, **document},
     )
+
+
+def _backend_tools(conversion: Conversion) -> dict[str, str]:
+    """Versions of the packages of a second backend, which can stand in an environment of its own."""
+    return {f"{conversion.backend}/{name}": found for name, found in conversion.tools.items()}
 
 
 def _ops(file: TfliteFile, conversion: Conversion) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from converters.bundle import DOCUMENT, Bundle, read_bundle
 from converters.bundle_contents import EvaluationPack
 from converters.files import sha256_of
 from converters.runners import TfliteModel, run_onnx
+from converters.runtimes import DEFAULT_RUNTIME, Runtime
 from tkd.audio.features import FeatureConfig, find_features
 from tkd.checkpoint import CheckpointSpec, load_student, read_checkpoint
 from tkd.data.speech_commands import TWELVE_LABELS
@@ -28,7 +29,12 @@ from tkd.evaluate import predict
 Logits = Callable[[np.ndarray], np.ndarray]
 """From inputs (clips, frames, channels) or (clips, samples), real units, to logits (clips, classes), float32."""
 
-_RUNTIMES = {".onnx": "ONNX Runtime", ".tflite": "LiteRT"}
+_NAMES: dict[Runtime, str] = {
+    "ai-edge-litert": "LiteRT",
+    "tensorflow": "TensorFlow Lite",
+    "tflite-runtime": "tflite-runtime",
+}
+_SUFFIXES = (".onnx", ".tflite")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +62,7 @@ class Model:
         path: what was named.
         sha256: of the weights' file.
         parent_sha256: of the checkpoint that it was made from; its own for a checkpoint, empty where unknown.
-        runtime: what computes it: `PyTorch`, `ONNX Runtime` or `LiteRT`.
+        runtime: what computes it: `PyTorch`, `ONNX Runtime`, `LiteRT` or another that runs TFLite files.
         precision: float32, int8 …; empty where the file does not say.
         labels: class names in the order of the logits.
         features: the front end in front of it; None when that is inside its graph.
@@ -90,40 +96,45 @@ class Model:
         return self.run(features if self.channel_scale is None else features / self.channel_scale)
 
 
-def open_models(paths: Sequence[Path], *, features: str = "", labels: Sequence[str] = ()) -> list[Model]:
+def open_models(
+    paths: Sequence[Path], *, features: str = "", labels: Sequence[str] = (), runtime: Runtime = DEFAULT_RUNTIME
+) -> list[Model]:
     """The models at `paths`, each under a name of its own; arguments and errors as for `open_model`."""
-    models = [open_model(path, features=features, labels=labels) for path in paths]
+    models = [open_model(path, features=features, labels=labels, runtime=runtime) for path in paths]
     seen = [model.name for model in models]
     return [
         dataclasses.replace(model, name=str(model.path)) if seen.count(model.name) > 1 else model for model in models
     ]
 
 
-def open_model(path: Path, *, features: str = "", labels: Sequence[str] = ()) -> Model:
+def open_model(
+    path: Path, *, features: str = "", labels: Sequence[str] = (), runtime: Runtime = DEFAULT_RUNTIME
+) -> Model:
     """The model at `path`.
 
     Args:
         path: a bundle's folder, an `.onnx` or `.tflite` file, or else a checkpoint.
         features: name of the front end of a file that lies in no bundle.
         labels: class names of such a file; without them it has the twelve of Speech Commands.
+        runtime: what runs TFLite files.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or a teacher's.
         BundleError: the bundle is incomplete, altered or damaged.
-        ConversionError: LiteRT or ONNX Runtime refuses the file.
+        ConversionError: the runtime is missing, or it or ONNX Runtime refuses the file.
         SettingsError: it lies in no bundle and `features` is empty or in no table.
     """
     if path.is_dir():
-        return _of_bundle(read_bundle(path), path, ".tflite")
-    if path.suffix not in _RUNTIMES:
+        return _of_bundle(read_bundle(path), path, ".tflite", runtime)
+    if path.suffix not in _SUFFIXES:
         return _of_checkpoint(path)
     if not path.is_file():
         raise SettingsError(
             f"there is no file {path}; give a checkpoint, a bundle's folder, or an .onnx or .tflite file"
         )
     if path.stem == "model" and (path.parent / DOCUMENT).is_file():
-        return _of_bundle(read_bundle(path.parent), path, path.suffix)
-    return _of_bare_file(path, features, tuple(labels) or TWELVE_LABELS)
+        return _of_bundle(read_bundle(path.parent), path, path.suffix, runtime)
+    return _of_bare_file(path, features, tuple(labels) or TWELVE_LABELS, runtime)
 
 
 def _of_checkpoint(path: Path) -> Model:
@@ -150,7 +161,7 @@ def _of_checkpoint(path: Path) -> Model:
     )
 
 
-def _of_bundle(bundle: Bundle, path: Path, suffix: str) -> Model:
+def _of_bundle(bundle: Bundle, path: Path, suffix: str, runtime: Runtime) -> Model:
     file = bundle.folder / f"model{suffix}"
     front_end = dict(bundle.document["front_end"])
     in_graph = bool(front_end.pop("in_graph", False))
@@ -163,12 +174,12 @@ def _of_bundle(bundle: Bundle, path: Path, suffix: str) -> Model:
         path=path,
         sha256=sha256_of(file),
         parent_sha256=str(bundle.document["parents"].get("checkpoint_sha256") or ""),
-        runtime=_RUNTIMES[suffix],
+        runtime=_runtime_name(file, runtime),
         precision=bundle.precision if suffix == ".tflite" else "float32",
         labels=bundle.labels,
         features=None if in_graph else FeatureConfig.from_dict(front_end),
         channel_scale=None if scale is None else np.asarray(scale, np.float32),
-        run=_runner(file),
+        run=_runner(file, runtime),
         trained_on=bundle.document["data"],
         trained_on_synthetic=bundle.document["data"].get("trained_on_synthetic"),
         pack=real,
@@ -187,7 +198,7 @@ def _audio(bundle: Bundle) -> AudioInput:
         ) from cause
 
 
-def _of_bare_file(path: Path, features: str, labels: tuple[str, ...]) -> Model:
+def _of_bare_file(path: Path, features: str, labels: tuple[str, ...], runtime: Runtime) -> Model:
     if not features:
         raise SettingsError(
             f"{path} lies in no bundle, so its front end is unknown; name the bundle's folder, "
@@ -198,19 +209,23 @@ def _of_bare_file(path: Path, features: str, labels: tuple[str, ...]) -> Model:
         path=path,
         sha256=sha256_of(path),
         parent_sha256="",
-        runtime=_RUNTIMES[path.suffix],
+        runtime=_runtime_name(path, runtime),
         precision="",
         labels=labels,
         features=find_features(features),
         channel_scale=None,
-        run=_runner(path),
+        run=_runner(path, runtime),
         trained_on={},
         trained_on_synthetic=None,
     )
 
 
-def _runner(file: Path) -> Logits:
+def _runtime_name(file: Path, runtime: Runtime) -> str:
+    return _NAMES[runtime] if file.suffix == ".tflite" else "ONNX Runtime"
+
+
+def _runner(file: Path, runtime: Runtime) -> Logits:
     if file.suffix == ".tflite":
-        return TfliteModel(file).run
+        return TfliteModel(file, runtime=runtime).run
     content = file.read_bytes()
     return lambda inputs: run_onnx(content, inputs)
