@@ -13,7 +13,7 @@ from converters.equalize import channel_scales, equalize
 from converters.families import recurrence
 from converters.islands import with_movers
 from converters.lowering.outline import outline
-from converters.lowering.records import Model, Tensor
+from converters.lowering.records import Array, Model, Tensor
 from converters.lowering.writer import write_model
 from converters.mixture import Plan
 from converters.parity import sqnr_db
@@ -42,12 +42,18 @@ class Int8Builder:
         scales = {} if recurrence(model) else channel_scales(model, observed.sizes())
         self.equalized: Model = equalize(model, scales)
         self._observed: Observed = observed.divided(model, scales)
+        clips_as_fed = _divided(clips, scales)
         self._ranges: Mapping[str, Range] = choose_ranges(
-            self._observed, self.equalized, method, lambda: write_model(self.equalized, description="equalized"), clips
+            self._observed,
+            self.equalized,
+            method,
+            lambda: write_model(self.equalized, description="equalized"),
+            clips_as_fed,
         )
         self._forms = dynamic_forms(self.equalized)
-        self.trial_clips: Floats = clips[np.linspace(0, len(clips) - 1, min(len(clips), _TRIAL_CLIPS)).astype(int)]
-        self._expected = TfliteModel(write_model(outline(model), description="float32")).run(self.trial_clips)
+        trials = np.linspace(0, len(clips) - 1, min(len(clips), _TRIAL_CLIPS)).astype(int)
+        self.trial_clips: Floats = clips_as_fed[trials]
+        self._expected = _run(model, "float32", clips[trials])
 
     def build(self, plan: Plan) -> Model:
         """The int8 model in which the operators of a plan compute in float."""
@@ -67,8 +73,7 @@ class Int8Builder:
 
     def sqnr_db_of(self, model: Model) -> float:
         """SQNR in dB of a model's file on the trial clips, against the float32 file."""
-        content = write_model(outline(model), description="trial")
-        return sqnr_db(self._expected, TfliteModel(content).run(self.trial_clips))
+        return sqnr_db(self._expected, _run(model, "trial", self.trial_clips))
 
     @cached_property
     def _uniform(self) -> Model:
@@ -87,3 +92,19 @@ class Int8Builder:
     def _with_forms(self, int8: Model, plan: Plan) -> Model:
         dynamic = {name: self._forms[name] for name, form in plan.items() if form == "dynamic"}
         return change_weights(int8, dynamic, self._observed.moments)
+
+
+def _run(model: Model, description: str, clips: Floats) -> Floats:
+    content = write_model(outline(model), description=description)
+    return TfliteModel(content, has_states=bool(model.states)).run(clips)
+
+
+def _divided(clips: Array, scales: Mapping[str, Array]) -> Array:
+    """Clips for a model whose tensors are divided by `scales`: its states among the inputs are."""
+    names = [name for name in clips.dtype.names or () if name in scales]
+    if not names:
+        return clips
+    divided = clips.copy()
+    for name in names:
+        divided[name] /= scales[name]
+    return divided
