@@ -38,7 +38,7 @@ from tkd.scoring.bootstrap import Comparison, compare
 from tkd.scoring.clips import group_of
 from tkd.students import Student, find_student
 
-_TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "numpy", "librosa")
+TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "numpy", "librosa")
 _GOLDEN_CLIPS = 4
 
 
@@ -125,7 +125,7 @@ def export_student(
     """
     student = load_student(choice.checkpoint)
     plain = predict(student, material.test.inputs)
-    scale = _input_scale(student, material)
+    scale = input_scale(student, material)
     material = material.scaled(scale)
     inputs = material.test.inputs.numpy()
     needs_clips = "int8" in wanted.precisions
@@ -163,7 +163,7 @@ def _parity_gates(gates: Gates, material: Material) -> ParityGates:
     return dataclasses.replace(gates.parity, int8_top1_agreement=0.0) if several else gates.parity
 
 
-def _input_scale(student: Student, material: Material) -> Tensor:
+def input_scale(student: Student, material: Material) -> Tensor:
     """What features are divided by before the model gets them, shape (channels,): the size of each channel.
 
     Ones where the student's first layer cannot absorb it.
@@ -227,12 +227,12 @@ def _card(choice: Choice, material: Material) -> Card:
         axes=("batch", "frames", "channels"),
         input_description="features as front_end.json says, each channel divided by its channel_scale",
         output_description="logits",
-        channel_scale=tuple(_front_end(choice, material)["channel_scale"]),
+        channel_scale=tuple(front_end_document(choice, material)["channel_scale"]),
         documents={
-            "front_end.json": _front_end(choice, material),
+            "front_end.json": front_end_document(choice, material),
             "provenance.json": {
-                "parents": _parents(choice),
-                "tools": tool_versions(_TOOLS),
+                "parents": parents_document(choice),
+                "tools": tool_versions(TOOLS),
                 "git": git_state(),
                 "trained_on_synthetic": spec.synthetic,
             },
@@ -240,7 +240,8 @@ def _card(choice: Choice, material: Material) -> Card:
     )
 
 
-def _front_end(choice: Choice, material: Material) -> dict[str, Any]:
+def front_end_document(choice: Choice, material: Material) -> dict[str, Any]:
+    """Every parameter of the front end, and what features are divided by, as a bundle's document holds them."""
     return {
         "in_graph": False,
         **FeatureConfig.from_dict(choice.checkpoint.spec.features).to_dict(),
@@ -248,7 +249,8 @@ def _front_end(choice: Choice, material: Material) -> dict[str, Any]:
     }
 
 
-def _parents(choice: Choice) -> dict[str, Any]:
+def parents_document(choice: Choice) -> dict[str, Any]:
+    """What a bundle says that it was made from."""
     spec = choice.checkpoint.spec
     return {
         "checkpoint_sha256": choice.checkpoint.sha256,
@@ -277,13 +279,13 @@ def _contents(
         inputs=(file.input,),
         outputs=(file.output,),
         labels=spec.labels,
-        front_end=_front_end(choice, material),
+        front_end=front_end_document(choice, material),
         ops=_ops(file, conversion),
         parity=report_document(conversion)["parity"],
         accuracy=accuracy,
         calibration=material.calibration_record() if file.precision == "int8" else {},
-        parents=_parents(choice),
-        tools=tool_versions(_TOOLS),
+        parents=parents_document(choice),
+        tools=tool_versions(TOOLS),
         git=git_state(),
         data={
             **material.description,
