@@ -10,6 +10,7 @@ from pathlib import Path
 from android_bench.cli_engine import engine
 from android_bench.cli_measure import bench
 from android_bench.cli_phones import add_phone_options, devices, doctor
+from android_bench.cli_stream import stream
 from android_bench.cli_virtual import phone
 from android_bench.cores import NAMES as CORE_NAMES
 from android_bench.errors import BenchError, DeviceError, GoldenMismatchError
@@ -31,6 +32,7 @@ examples:
   tkd-bench --device pixel1 --cores little         measure on a phone, on its little cores
   tkd-bench --resume runs/bench/DIR                go on with a session that was interrupted
   tkd-bench --device virtual-pixel1                count instructions on a phone without a phone
+  tkd-bench stream --device host                   what streams cost, hop by hop
   tkd-bench devices                                what can be measured on, and what is attached
   tkd-bench doctor                                 is this computer fit to measure on
   tkd-bench engine fetch                           get the engine that phones run
@@ -117,6 +119,7 @@ _SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "doctor": doctor,
     "engine": engine,
     "phone": phone,
+    "stream": stream,
 }
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def bench(arguments: argparse.Namespace) -> int:
         return _rehearse(arguments, bundles, plan)
     if not own:
         return _bench_with_tool(arguments, bundles, plan)
-    with _ready(arguments, plan) as ready:
+    with ready_device(arguments, plan) as ready:
         folder = _new_folder(arguments.output, _folder_name(arguments.device))
         session = _measured(arguments, bundles, ready, folder)
         _publish(arguments, session, folder)
@@ -100,7 +100,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     bundles = [read_bundle(path) for path in named]
     check_bundles(start, bundles)
     done = whole_rounds(folder, start)
-    with _ready(arguments, start.plan) as ready:
+    with ready_device(arguments, start.plan) as ready:
         changed = differences(start, ready.device.context(), ready.setting.runner)
         if ready.plan != start.plan:
             changed.append(f"the core mask was {start.plan.core_mask or 'any'} and is {ready.plan.core_mask or 'any'}")
@@ -115,7 +115,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _ready(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
+def ready_device(arguments: argparse.Namespace, plan: RunPlan) -> Iterator[_Ready]:
     """The device that is meant, ready to be measured, and left clean at the end."""
     if arguments.device == "host":
         yield _ready_host(arguments, plan)

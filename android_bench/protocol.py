@@ -13,7 +13,7 @@ import numpy as np
 PROTOCOL = 1
 
 # Every runner has these; the native runner has `count` and `profile` besides.
-STAGES = ("golden", "latency", "memory", "eval")
+STAGES = ("golden", "latency", "memory", "eval", "sustain")
 
 # Fields that each line must have, by event; see native/README.md for their units.
 FIELDS_OF_EVENT = {
@@ -34,6 +34,7 @@ FIELDS_OF_EVENT = {
     "memory": ("start_kb", "init_kb", "overall_kb", "peak_kb", "peak_is_ours"),
     "eval": ("first", "outputs"),
     "counted": ("runs",),
+    "sustained": ("hop_us", "late", "cpu_ns", "wall_ns", "ns"),
     "profile": ("runs", "ops"),
     "error": ("stage", "message"),
     "done": ("wall_ns",),
@@ -58,14 +59,22 @@ class RunnerExit(IntEnum):
     INTERNAL = 70
 
 
-def compare_golden(seen: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """The fields of the `golden` line for outputs of shape (examples, …), in the dtype of the model."""
+def compare_golden(
+    seen: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], relative_bound: float = GOLDEN_RELATIVE_BOUND
+) -> dict[str, Any]:
+    """The fields of the `golden` line for outputs of shape (examples, …), in the dtype of the model.
+
+    Args:
+        seen: what this device computed.
+        expected: what it should be.
+        relative_bound: of floating outputs, as a share of the largest; integers may be off by one step.
+    """
     floating = expected.dtype.kind == "f"
     error = float(np.abs(seen.astype(np.float64) - expected.astype(np.float64)).max())
     largest = float(np.abs(expected.astype(np.float64)).max())
     if floating:
         error = error / largest if largest > 0 else error
-    bound = GOLDEN_RELATIVE_BOUND if floating else GOLDEN_LSB_BOUND
+    bound = relative_bound if floating else GOLDEN_LSB_BOUND
     return {
         "ok": bool(error <= bound),  # NaN is not within any bound
         "examples": len(expected),
