@@ -38,6 +38,8 @@ def _command(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     # Imports of torch and onnx take seconds: after the arguments, so that --help is instant.
     if options.onnx is not None:
+        if options.streaming:
+            raise ConversionError("--streaming derives a stream from a student; an ONNX model is converted as it is")
         from tkd.cli.export_onnx import export_onnx
 
         wanted = _wanted(options)

@@ -4,7 +4,7 @@
                       └────────────── every clip: whole, and hop by hop ─────────────┘
 
 Before this: `tkd.export.choose` and `tkd.export.material`. After this: `tkd.scoring.listening` and `android_bench`.
-Tested in `tests/tkd/export/test_streams.py`.
+Tested in `tests/tkd/cli/test_streaming.py`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def export_stream(
         force: overwrite a bundle that was made from something else.
 
     Raises:
-        SettingsError: the student cannot stream, or not with this hop or front end.
+        SettingsError: the student cannot stream, or not with this hop or front end; or clips have several labels, or
+            float16 is wanted.
         ConversionError: the network cannot be converted.
         GateFailedError: a bound is not kept; nothing is written then.
         BundleError: something stands in the way of a bundle.
@@ -101,6 +102,11 @@ def export_stream(
     spec = choice.checkpoint.spec
     config = FeatureConfig.from_dict(spec.features)
     check_front_end(config, spec.name)
+    if material.test.labels.ndim > 1:
+        raise SettingsError(
+            "a stream is scored by the answer after the last hop of each clip, and these clips have several labels; "
+            "export the student without --streaming"
+        )
     if "float16" in wanted.precisions:
         raise SettingsError("a stream has no float16 form; take --int8 or --dynamic, or leave --fp16 out")
     student = load_student(choice.checkpoint)

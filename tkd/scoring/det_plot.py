@@ -1,7 +1,7 @@
 """Detection error trade-off as PNG: false alarms an hour against the share of keywords missed.
 
 Before this: `tkd.scoring.listening`. After this: `tkd-eval --stream --output`.
-Tested in `tests/tkd/scoring/test_listening.py`.
+Tested in `tests/tkd/cli/test_streaming.py`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Takes the bundle of a stream, or a checkpoint, whose student is run hop by hop in PyTorch.
 Before this: `tkd.data.stream` made the sound. After this: `tkd.cli.listen` prints, `tkd.scoring.det_plot` draws.
-Tested in `tests/tkd/scoring/test_listening.py`.
+Tested in `tests/tkd/cli/test_streaming.py`.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _of_checkpoint(path: Path, hop_frames: int) -> Listener:
         load_student(checkpoint),
         name=spec.name,
         channels=config.channels,
-        clip_frames=config.frames(config.sample_rate_hz),
+        clip_frames=config.frames(round(float(spec.data.get("clip_seconds", 1.0)) * config.sample_rate_hz)),
         hop_frames=hop_frames,
     )
     return Listener(

@@ -165,6 +165,18 @@ def test_the_hop_of_a_bundle_is_its_own(streamed: Streamed, capsys: pytest.Captu
     assert "has hops of 8 frames, not 16" in capsys.readouterr().err
 
 
+def test_what_has_no_streaming_form_is_refused(
+    small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = checkpoint_of(tmp_path, small_corpus, "lstm-p-reduced", "kws-streaming")
+    words = ["--checkpoint", str(path), "--streaming", "--fp16", "--output", str(tmp_path / "out"), "--quiet"]
+    assert export_main(words) == 2
+    assert "a stream has no float16 form; take --int8 or --dynamic" in capsys.readouterr().err
+    assert export_main(["--onnx", "model.onnx", "--streaming"]) == 2
+    assert "an ONNX model is converted as it is" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_hop_without_a_stream_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert export_main(["--student", "lstm-p", "--hop-frames", "2"]) == 2
     assert "give --streaming too" in capsys.readouterr().err
