@@ -19,6 +19,11 @@ from converters.files import sha256_of
 
 DOCUMENT = "model.json"
 STREAM_FORMAT = "tkd.stream/1"
+# What a folder of the one kind is good for, where the other was expected.
+_HINTS = {
+    STREAM_FORMAT: "a stream, which is run hop by hop; give it to tkd-eval --stream or tkd-bench stream",
+    "tkd.bundle/1": "a model of whole clips, no stream; export one with tkd-export --streaming",
+}
 
 
 def bundle_folders(folder: Path) -> list[Path]:
@@ -86,6 +91,8 @@ def read_document(folder: Path, kind: str, hint: str = "export the model again")
         return cast("dict[str, Any]", document)
     if isinstance(seen, str) and seen.startswith(kind.partition("/")[0] + "/"):
         raise BundleError(f"{folder} has format {seen}, expected {kind}; update this toolkit, or {hint}")
+    if isinstance(seen, str) and seen in _HINTS:
+        raise BundleError(f"{folder} holds {_HINTS[seen]}")
     raise BundleError(f"{path} is no bundle document: format {seen!r}, expected '{kind}'; {hint}")
 
 

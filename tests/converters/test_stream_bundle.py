@@ -51,8 +51,12 @@ def test_a_stream_is_no_bundle_of_clips_and_is_passed_over_there(tmp_path: Path)
     write_stream_bundle(tmp_path / "toy-stream-float32", contents())
     assert find_bundles(tmp_path) == []
     assert ["toy-stream-float32"] == [each.name for each in find_stream_bundles(tmp_path)]
-    with pytest.raises(BundleError, match=r"format 'tkd\.stream/1', expected 'tkd\.bundle/1'"):
+    with pytest.raises(BundleError, match=r"holds a stream, .* give it to tkd-eval --stream or tkd-bench stream"):
         read_bundle(tmp_path / "toy-stream-float32")
+    document = tmp_path / "toy-stream-float32" / "model.json"
+    document.write_text(document.read_text("utf-8").replace("tkd.stream/1", "tkd.bundle/1"), "utf-8")
+    with pytest.raises(BundleError, match=r"holds a model of whole clips, no stream; export one with tkd-export"):
+        read_stream_bundle(tmp_path / "toy-stream-float32")
 
 
 def test_an_altered_stream_is_refused(tmp_path: Path) -> None:
