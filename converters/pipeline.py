@@ -18,6 +18,7 @@ import numpy as np
 from converters.advice import advise
 from converters.bundle_contents import Precision
 from converters.errors import ConversionError
+from converters.float_front import put_in_front
 from converters.graph import read_graph
 from converters.int8_builder import Int8Builder
 from converters.latency import latency_ratios
@@ -32,7 +33,7 @@ from converters.onnx_file import read_model
 from converters.parity import ParityReport, check_gates, compare, stage_of
 from converters.quant_report import QuantReport, Shares, report_quantization, shares_of
 from converters.request import Conversion, ConversionRequest, TfliteFile
-from converters.runners import Floats, TfliteModel, run_onnx, run_torch
+from converters.runners import Floats, TfliteModel, run_onnx, run_tflite, run_torch
 from converters.to_onnx import to_onnx
 from converters.weight_forms import WeightForm, change_weights, dynamic_forms, float16_forms
 
@@ -54,30 +55,29 @@ def convert(request: ConversionRequest) -> Conversion:
     with clock.step("to_onnx"):
         content = _onnx_of(request)
     with clock.step("lower"):
-        graph = read_graph(read_model(content), request.example.shape)
-        _check_input(graph.inputs, graph.shapes, request.example.shape)
-        model = lower(graph)
-        files: dict[Precision, TfliteFile] = {"float32": _file("float32", model, content, request.card)}
+        source = _lowered(request, content)
+        model = source.body
+        files: dict[Precision, TfliteFile] = {"float32": _file("float32", source, model, request.card)}
     for precision in request.wanted:
         if precision in _FORMS:
             with clock.step(f"write_{precision}"):
-                files[precision] = _file(
-                    precision, change_weights(model, _FORMS[precision](model)), content, request.card
-                )
+                changed = change_weights(model, _FORMS[precision](model))
+                files[precision] = _file(precision, source, changed, request.card)
     quantized = None
     if "int8" in request.wanted:
-        quantized = _quantized(request, model, clock)
+        quantized = _quantized(request, source, clock)
         with clock.step("write_int8"):
-            files["int8"] = _file("int8", quantized.int8, content, request.card)
+            files["int8"] = _file("int8", source, quantized.int8, request.card)
     inputs, described = _check_inputs(request)
     with clock.step("parity"):
         parity = _parity(request, content, files, inputs, described)
     quantization, advice = None, None
     if quantized is not None:
         with clock.step("layers"):
-            quantization = _layers(request, quantized, inputs)
+            quantization = _layers(request, quantized, source.body_inputs(inputs[:_LAYER_CLIPS]))
     if request.gates is not None:
-        shares: dict[str, Shares] = {precision: file.shares for precision, file in files.items()}
+        # A float front is no int8 that was missed.
+        shares: dict[str, Shares] = {} if quantized is None else {"int8": shares_of(quantized.int8)}
         check_gates(parity, request.gates, shares=shares, advice=_advice(quantization))
     if quantized is not None and quantization is not None and request.advises:
         with clock.step("advice"):
@@ -104,6 +104,50 @@ _FORMS: Mapping[Precision, Callable[[Model], dict[str, WeightForm]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Source:
+    """What every file is made from.
+
+    Attributes:
+        onnx: the whole network.
+        front: float32, in front of every form of the body; None where there is none.
+        body: float32, flat: what precisions are forms of.
+    """
+
+    onnx: bytes
+    front: Model | None
+    body: Model
+
+    def whole(self, body: Model) -> Model:
+        """A form of the body behind the front."""
+        return body if self.front is None else put_in_front(self.front, body)
+
+    def body_inputs(self, inputs: Floats) -> Floats:
+        """What the body gets when the file gets `inputs`, shape (inputs, *axes)."""
+        return inputs if self.front is None else run_tflite(write_model(self.front, description="front"), inputs)
+
+
+def _lowered(request: ConversionRequest, content: bytes) -> _Source:
+    if request.front is None:
+        return _Source(onnx=content, front=None, body=_lower(content, request.example.shape))
+    import torch
+
+    assert request.module is not None
+    example = torch.from_numpy(request.example.astype(np.float32))
+    between = f"{request.input_name}/front"
+    front = to_onnx(request.front, example, input_name=request.input_name, output_name=between)
+    lowered = _lower(front.SerializeToString(), request.example.shape)
+    shape = lowered.tensors[lowered.outputs[0]].shape
+    body = to_onnx(request.module, torch.zeros(shape), input_name=between, output_name=request.output_name)
+    return _Source(onnx=content, front=lowered, body=_lower(body.SerializeToString(), shape))
+
+
+def _lower(content: bytes, example: tuple[int, ...]) -> Model:
+    graph = read_graph(read_model(content), example)
+    _check_input(graph.inputs, graph.shapes, example)
+    return lower(graph)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Quantized:
     """The int8 model, what built it, and which operators it leaves out."""
 
@@ -112,9 +156,9 @@ class _Quantized:
     mixture: Mixture
 
 
-def _quantized(request: ConversionRequest, model: Model, clock: _Clock) -> _Quantized:
+def _quantized(request: ConversionRequest, source: _Source, clock: _Clock) -> _Quantized:
     assert request.calibration is not None
-    clips = request.calibration.astype(np.float32)
+    model, clips = source.body, source.body_inputs(request.calibration.astype(np.float32))
     kept = kept_float(model, request.keep_float)
     with clock.step("calibrate"):
         builder = Int8Builder(model, clips, request.method, request.rounding)
@@ -130,7 +174,7 @@ def _layers(request: ConversionRequest, quantized: _Quantized, inputs: Floats) -
         quantized.int8,
         write_model(quantized.builder.equalized, description="equalized"),
         write_model(quantized.int8, description="flat"),
-        inputs[:_LAYER_CLIPS],
+        inputs,
         method=request.method,
         rounding=request.rounding,
         calibration_clips=len(request.calibration),
@@ -142,16 +186,17 @@ def _onnx_of(request: ConversionRequest) -> bytes:
         return request.onnx
     import torch
 
-    assert request.module is not None
+    assert request.whole is not None
     example = torch.from_numpy(request.example.astype(np.float32))
-    model = to_onnx(request.module, example, input_name=request.input_name, output_name=request.output_name)
+    model = to_onnx(request.whole, example, input_name=request.input_name, output_name=request.output_name)
     written: bytes = model.SerializeToString()
     return written
 
 
-def _file(precision: Precision, model: Model, onnx: bytes, card: Card | None) -> TfliteFile:
-    source = hashlib.sha256(onnx).hexdigest()[:16]
-    description = f"{precision}, lowered by tkd's converters from ONNX sha256 {source}"
+def _file(precision: Precision, source: _Source, body: Model, card: Card | None) -> TfliteFile:
+    model = source.whole(body)
+    hashed = hashlib.sha256(source.onnx).hexdigest()[:16]
+    description = f"{precision}, lowered by tkd's converters from ONNX sha256 {hashed}"
     stored = outline(model)
     if card is None:
         content = write_model(stored, description=description)
@@ -184,8 +229,8 @@ def _parity(
     from_onnx = run_onnx(onnx, inputs)
     from_float = TfliteModel(files["float32"].content).run(inputs)
     stages = []
-    if request.module is not None:
-        stages.append(compare("torch → onnx", run_torch(request.module, inputs), from_onnx))
+    if request.whole is not None:
+        stages.append(compare("torch → onnx", run_torch(request.whole, inputs), from_onnx))
     stages.append(compare("onnx → float32", from_onnx, from_float))
     for precision, file in files.items():
         if precision != "float32":

@@ -32,9 +32,10 @@ class ConversionRequest:
     Attributes:
         module: a network with one tensor in and one out; or None, and `onnx` is given.
         onnx: an ONNX model's bytes; or None, and `module` is given.
+        front: computes the module's input from what the file gets, in float32 in every file; None for nothing.
         example: float32, shape (1, *axes): the shape that the file will have.
         precisions: of the files, besides float32, which is always made; None for int8 where there is calibration.
-        calibration: float32, shape (clips, *axes), as the network gets them in use; int8 needs it.
+        calibration: float32, shape (clips, *axes), as the file gets them in use; int8 needs it.
         method: how calibration chooses ranges.
         rounding: how weights become int8: `compensated` makes up for the error of each at the layer's output,
             `nearest` takes each by itself.
@@ -53,6 +54,7 @@ class ConversionRequest:
 
     module: torch.nn.Module | None = None
     onnx: bytes | None = None
+    front: torch.nn.Module | None = None
     example: Array
     precisions: tuple[Precision, ...] | None = None
     calibration: Array | None = None
@@ -70,6 +72,8 @@ class ConversionRequest:
     def __post_init__(self) -> None:
         if (self.module is None) == (self.onnx is None):
             raise ConversionError("give either a module or an ONNX model to convert, not both and not neither")
+        if self.front is not None and self.module is None:
+            raise ConversionError("a front goes with a module; put it into the ONNX model instead")
         if self.example.ndim < 2 or len(self.example) != 1:
             raise ConversionError(f"the example has shape {self.example.shape}; expected (1, *axes): one input")
         if self.method not in METHODS:
@@ -99,6 +103,15 @@ class ConversionRequest:
             raise ConversionError("keep_float is about operators of the int8 file, and none was asked for")
 
     @property
+    def whole(self) -> torch.nn.Module | None:
+        """What the file computes: the module behind its front; None for an ONNX model."""
+        if self.front is None or self.module is None:
+            return self.module
+        from torch import nn
+
+        return nn.Sequential(self.front, self.module)
+
+    @property
     def wanted(self) -> tuple[Precision, ...]:
         """The precisions of the files that are made, float32 first."""
         usual: tuple[Precision, ...] = () if self.calibration is None else ("int8",)
@@ -124,7 +137,7 @@ class TfliteFile:
         output: the same of the output.
         operators: how many of each TFLite name.
         op_versions: the highest operator version that the file asks an engine for, by TFLite name.
-        shares: how much of it is int8.
+        shares: how much of it is int8, a float front included.
     """
 
     precision: Precision

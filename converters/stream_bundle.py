@@ -105,7 +105,7 @@ class StreamContents:
         precision: float32, dynamic or int8.
         model: the content of model.tflite.
         onnx: the content of model.onnx.
-        features: the input of one hop, shape (1, frames, channels).
+        input: of one hop: features (1, frames, channels), or audio (1, samples) where the front end is in the graph.
         logits: the output, shape (1, classes).
         states: all of them.
         hop: in time.
@@ -119,7 +119,7 @@ class StreamContents:
         tools: versions of the tools that made it.
         git: commit and dirty flag.
         data: the data behind it; `synthetic` is true or false.
-        golden_hops: a sequence of hops, shape (hops, frames, channels), in the model's own dtype.
+        golden_hops: a sequence of hops, shape (hops, *axes of one), in the model's own dtype.
         golden_logits: what the host gave after each, shape (hops, classes).
     """
 
@@ -128,7 +128,7 @@ class StreamContents:
     precision: str
     model: bytes
     onnx: bytes
-    features: TensorSpec
+    input: TensorSpec
     logits: TensorSpec
     states: tuple[StateSpec, ...]
     hop: StreamHop
@@ -148,12 +148,19 @@ class StreamContents:
     def __post_init__(self) -> None:
         check_labels(self.labels)
         check_synthetic(self.data)
-        _check_golden(self.features, self.logits, self.golden_hops, self.golden_logits)
-        if self.features.shape[1] != self.hop.frames or not self.states:
+        _check_golden(self.input, self.logits, self.golden_hops, self.golden_logits)
+        expected = self.hop.samples if self.takes_audio else self.hop.frames
+        if self.input.shape[1] != expected or not self.states:
             raise BundleError(
-                f"a stream of {len(self.states)} states takes {self.features.shape[1]} frames, its hop is "
-                f"{self.hop.frames}; expected the same, and at least one state"
+                f"a stream of {len(self.states)} states takes {self.input.shape[1]} "
+                f"{'samples' if self.takes_audio else 'frames'}, its hop has {expected}; expected the same, and at "
+                "least one state"
             )
+
+    @property
+    def takes_audio(self) -> bool:
+        """Whether the front end is in the graph."""
+        return bool(self.front_end.get("in_graph"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -163,7 +170,7 @@ class StreamBundle:
     Attributes:
         folder: where it is.
         document: the whole content of model.json.
-        features: the input of one hop.
+        input: of one hop: features, or audio where the front end is in the graph.
         logits: the output.
         states: all of them.
         hop: in time.
@@ -172,7 +179,7 @@ class StreamBundle:
 
     folder: Path
     document: Mapping[str, Any]
-    features: TensorSpec
+    input: TensorSpec
     logits: TensorSpec
     states: tuple[StateSpec, ...]
     hop: StreamHop
@@ -197,6 +204,11 @@ class StreamBundle:
     def synthetic(self) -> bool:
         """Whether the data behind it is synthetic."""
         return bool(self.document["data"]["synthetic"])
+
+    @property
+    def takes_audio(self) -> bool:
+        """Whether the front end is in the graph, so that a hop is audio."""
+        return bool(self.document["front_end"].get("in_graph"))
 
     @property
     def model(self) -> Path:
@@ -239,7 +251,7 @@ def read_stream_bundle(folder: Path) -> StreamBundle:
         bundle = StreamBundle(
             folder=folder,
             document=document,
-            features=_spec(document["features"]),
+            input=_spec(document["input"]),
             logits=_spec(document["logits"]),
             states=tuple(
                 StateSpec(name=str(each["name"]), past=_spec(each["input"]), output=str(each["output"]))
@@ -257,7 +269,7 @@ def read_stream_bundle(folder: Path) -> StreamBundle:
         check_hash(folder / name, expected)
     try:
         check_labels(bundle.labels)
-        _check_golden(bundle.features, bundle.logits, *bundle.golden())
+        _check_golden(bundle.input, bundle.logits, *bundle.golden())
     except BundleError as cause:
         raise BundleError(f"{folder}: {cause}; export the stream again") from cause
     if list(bundle.labels) != read_lines(folder / "labels.txt"):
@@ -282,7 +294,7 @@ def _document_of(contents: StreamContents, hashes: Mapping[str, str]) -> dict[st
             "milliseconds": contents.hop.milliseconds,
             "warm_up_hops": contents.hop.warm_up_hops,
         },
-        "features": contents.features.to_json(),
+        "input": contents.input.to_json(),
         "logits": contents.logits.to_json(),
         "states": [
             {"name": each.name, "input": each.past.to_json(), "output": each.output, "initial": 0.0}
@@ -295,8 +307,8 @@ def _document_of(contents: StreamContents, hashes: Mapping[str, str]) -> dict[st
     return document
 
 
-def _check_golden(features: TensorSpec, logits: TensorSpec, hops: Array, expected: Array) -> None:
-    for name, array, spec in (("golden_hops", hops, features), ("golden_logits", expected, logits)):
+def _check_golden(hop: TensorSpec, logits: TensorSpec, hops: Array, expected: Array) -> None:
+    for name, array, spec in (("golden_hops", hops, hop), ("golden_logits", expected, logits)):
         if array.shape[1:] != spec.shape[1:] or array.dtype != np.dtype(spec.dtype):
             raise BundleError(
                 f"{name} is {array.dtype} of shape {list(array.shape)}; "

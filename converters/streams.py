@@ -2,6 +2,7 @@
 
 module ─► ONNX ─► float32 ─┬─► dynamic (int8 weights)
                            └─ run over sequences ─► hops with the states before them ─► int8
+front (where there is one) ─► ONNX ─► float32, put in front of each of them
 
 Calibration needs states as they are in use: the float32 file runs over the calibration sequences, and some hops are
 recorded together with the states that came with them, as a structured array with a field for each input.
@@ -21,6 +22,7 @@ import numpy as np
 from converters.bundle_contents import TensorSpec
 from converters.calibration import Method
 from converters.errors import ConversionError
+from converters.float_front import put_in_front
 from converters.graph import read_graph
 from converters.int8_builder import Int8Builder
 from converters.lowering.lower import lower
@@ -47,6 +49,26 @@ _RECORDED_HOPS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Front:
+    """A stateful network in front of another one.
+
+    Attributes:
+        module: takes what it is fed and its state, and gives the other's hop and its state for the next hop.
+        whole: both as one network: takes what the front takes, then the other's states; gives logits, the front's
+            state, then the other's.
+        state: the name and shape of its one state.
+        hop: the shape of one hop of the other network.
+        input_name: of what it is fed.
+    """
+
+    module: torch.nn.Module
+    whole: torch.nn.Module
+    state: tuple[str, tuple[int, ...]]
+    hop: tuple[int, ...]
+    input_name: str = "waveform"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StreamRequest:
     """What is to be converted.
 
@@ -54,8 +76,9 @@ class StreamRequest:
         module: takes a hop and the states, gives logits and the states of the next hop.
         states: the shape of each state by its name, in the order of the module's arguments.
         check: float32, shape (sequences, hops, *axes of a hop without the batch): what every stage is compared on.
-            States start as zeros in each sequence.
-        calibration: float32, the same axes, as the network gets them in use; int8 needs it.
+            States start as zeros in each sequence. With a front they are hops of what the front takes.
+        calibration: float32, (sequences, hops, *axes of a hop), as the module gets them in use; int8 needs it.
+        front: what makes the module's hops of something else, float32 in every file; None for nothing.
         precisions: of the files, besides float32.
         method: how calibration chooses ranges.
         keep_float: regular expressions, as in a `ConversionRequest`.
@@ -66,6 +89,7 @@ class StreamRequest:
     states: Mapping[str, tuple[int, ...]]
     check: Floats
     calibration: Floats | None = None
+    front: Front | None = None
     precisions: tuple[str, ...] = ()
     method: Method = "minmax"
     keep_float: tuple[str, ...] = ()
@@ -83,6 +107,11 @@ class StreamRequest:
                     f"{name} has shape {given.shape}; expected finite numbers, (sequences, hops, *axes of a hop)"
                 )
 
+    @property
+    def hop(self) -> tuple[int, ...]:
+        """The shape of one hop of the module, the batch first."""
+        return self.front.hop if self.front is not None else (1, *self.check.shape[2:])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StreamFile:
@@ -91,7 +120,7 @@ class StreamFile:
     Attributes:
         precision: float32, dynamic or int8.
         content: its bytes.
-        hop: the input of features.
+        hop: the input of one hop.
         logits: the output of logits.
         states: of each state its name, and what it is at both ends.
         operators: how many of each TFLite name.
@@ -133,21 +162,32 @@ def convert_stream(request: StreamRequest) -> StreamConversion:
         ConversionError: the network has no ONNX or TFLite form, or a state does not come out as it goes in.
         GateFailedError: a stage differs from the one before by more than its bound.
     """
-    onnx = _onnx_of(request)
-    graph = read_graph(read_model(onnx))
-    states = tuple((PAST + name, NEXT + name) for name in request.states)
-    model = replace(lower(graph), states=states)
-    files = {"float32": _file("float32", model, onnx)}
+    body = _onnx_of(request.module, request.states, request.hop)
+    model = _lowered(body, request.states)
+    bare = _file("float32", model, body)
+    onnx, front = body, None
+    if request.front is not None:
+        fed = (1, *request.check.shape[2:])
+        name, shape = request.front.state
+        onnx = _onnx_of(request.front.whole, {name: shape, **request.states}, fed, request.front.input_name)
+        front = _lowered(
+            _onnx_of(request.front.module, {name: shape}, fed, request.front.input_name, HOP), {name: shape}
+        )
+
+    def whole(precision: str, model: Model) -> StreamFile:
+        return _file(precision, model if front is None else _joined(front, model), onnx)
+
+    files = {"float32": whole("float32", model)}
     if "dynamic" in request.precisions:
-        files["dynamic"] = _file("dynamic", change_weights(model, dynamic_forms(model)), onnx)
+        files["dynamic"] = whole("dynamic", change_weights(model, dynamic_forms(model)))
     mixture = None
     if "int8" in request.precisions:
         assert request.calibration is not None
-        feeds = record_feeds(files["float32"].content, request.calibration)
+        feeds = record_feeds(bare.content, request.calibration)
         builder = Int8Builder(model, feeds, request.method, "compensated")
         kept = kept_float(model, request.keep_float)
         mixture = choose_mixture(builder.equalized, kept, request.gates.int8_sqnr_db + _MARGIN_DB, builder.sqnr_of)
-        files["int8"] = _file("int8", builder.build(mixture.plan), onnx)
+        files["int8"] = whole("int8", builder.build(mixture.plan))
     parity = _parity(request, onnx, files)
     shares = {precision: file.shares for precision, file in files.items()}
     check_gates(parity, request.gates, shares=shares, advice="calibrate on more clips, or take --dynamic")
@@ -181,19 +221,32 @@ def record_feeds(content: bytes, sequences: Floats) -> Array:
     return feeds
 
 
-def _onnx_of(request: StreamRequest) -> bytes:
+def _onnx_of(
+    module: torch.nn.Module,
+    states: Mapping[str, tuple[int, ...]],
+    hop: tuple[int, ...],
+    input_name: str = HOP,
+    output_name: str = LOGITS,
+) -> bytes:
     import torch
 
-    hop = torch.from_numpy(request.check[0, :1])
-    examples = (hop, *(torch.zeros(shape) for shape in request.states.values()))
     model = to_onnx_of_several(
-        request.module,
-        examples,
-        input_names=[HOP, *(PAST + name for name in request.states)],
-        output_names=[LOGITS, *(NEXT + name for name in request.states)],
+        module,
+        (torch.zeros(hop), *(torch.zeros(shape) for shape in states.values())),
+        input_names=[input_name, *(PAST + name for name in states)],
+        output_names=[output_name, *(NEXT + name for name in states)],
     )
     written: bytes = model.SerializeToString()
     return written
+
+
+def _lowered(onnx: bytes, states: Mapping[str, tuple[int, ...]]) -> Model:
+    pairs = tuple((PAST + name, NEXT + name) for name in states)
+    return replace(lower(read_graph(read_model(onnx))), states=pairs)
+
+
+def _joined(front: Model, body: Model) -> Model:
+    return replace(put_in_front(front, body), states=(*front.states, *body.states))
 
 
 def _file(precision: str, model: Model, onnx: bytes) -> StreamFile:
@@ -220,7 +273,10 @@ def _file(precision: str, model: Model, onnx: bytes) -> StreamFile:
 
 
 def _parity(request: StreamRequest, onnx: bytes, files: Mapping[str, StreamFile]) -> ParityReport:
-    from_torch = np.concatenate([run_torch_stream(request.module, hops, request.states) for hops in request.check])
+    front = request.front
+    module = request.module if front is None else front.whole
+    states = request.states if front is None else {front.state[0]: front.state[1], **request.states}
+    from_torch = np.concatenate([run_torch_stream(module, hops, states) for hops in request.check])
     from_onnx = np.concatenate([run_onnx_stream(onnx, hops) for hops in request.check])
     from_files = {precision: run_sequences(file.content, request.check) for precision, file in files.items()}
     stages = [

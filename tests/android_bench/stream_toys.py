@@ -43,7 +43,7 @@ def write_toy_stream(folder: Path, *, precision: str = "float32") -> StreamBundl
     past = TensorSpec(name="past_sum", shape=(1, CHANNELS), dtype="float32")
     contents = StreamContents(
         name=f"toy-stream-{precision}", student="toy", precision=precision, model=toy_stream_model(), onnx=b"onnx",
-        features=TensorSpec(name="features", shape=(1, 2, CHANNELS), dtype="float32"),
+        input=TensorSpec(name="features", shape=(1, 2, CHANNELS), dtype="float32"),
         logits=TensorSpec(name="logits", shape=(1, CHANNELS), dtype="float32"),
         states=(StateSpec(name="sum", past=past, output="next_sum"),),
         hop=StreamHop(frames=2, smallest_frames=1, samples=320, window_frames=0, sample_rate_hz=16_000),

@@ -27,7 +27,7 @@ def contents(**changes: object) -> StreamContents:
     past = TensorSpec(name="past_ring", shape=(1, 1, 7, 16), dtype="float32")
     made = StreamContents(
         name="toy-stream-float32", student="toy", precision="float32", model=b"model", onnx=b"onnx",
-        features=features, logits=TensorSpec(name="logits", shape=(1, 2), dtype="float32"),
+        input=features, logits=TensorSpec(name="logits", shape=(1, 2), dtype="float32"),
         states=(StateSpec(name="ring", past=past, output="next_ring"),),
         hop=StreamHop(frames=8, smallest_frames=8, samples=1280, window_frames=96, sample_rate_hz=16_000),
         labels=("yes", "no"), front_end={"in_graph": False}, ops={}, parity={}, accuracy={}, calibration={},

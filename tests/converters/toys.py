@@ -75,6 +75,8 @@ TOYS: dict[str, tuple[str, tuple[int, ...], Callable[[], nn.Module]]] = {
     "conv and relu6": ("Clip", MAP_1D, lambda: nn.Sequential(nn.Conv1d(6, 5, 3), nn.ReLU6())),
     "norm alone": ("BatchNormalization", MAP_1D, lambda: normalised(6)),
     "norm of an image": ("BatchNormalization", MAP_2D, lambda: normalised(4, 2)),
+    "logarithm": ("Log", MAP_1D, lambda: Toy(lambda x: (x * x + 4.0).log())),
+    "root": ("Sqrt", MAP_1D, lambda: Toy(lambda x: (x * x + 0.5).sqrt())),
     "linear": ("Gemm", ROW, lambda: nn.Linear(12, 5)),
     "linear and norm": ("Gemm", ROW, lambda: nn.Sequential(nn.Linear(12, 5), normalised(5, 0), nn.ReLU())),
     "linear without bias": ("MatMul", ROW, lambda: nn.Linear(12, 5, bias=False)),

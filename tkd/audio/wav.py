@@ -25,6 +25,11 @@ Float32 = npt.NDArray[np.float32]
 Int16 = npt.NDArray[np.int16]
 
 
+def as_floats(samples: Int16) -> Float32:
+    """16-bit samples of any shape in [-1, 1): divided by 32768, as every model here is fed."""
+    return np.asarray(samples, np.float32) / np.float32(32768)
+
+
 def read_wav(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Int16:
     """The samples of a mono wav file as 16-bit integers, shape (samples,).
 

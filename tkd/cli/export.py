@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,10 @@ def _command(argv: Sequence[str]) -> int:
             raise ConversionError("--streaming derives a stream from a student; an ONNX model is converted as it is")
         from tkd.cli.export_onnx import export_onnx
 
+        if options.input != "features":
+            raise ConversionError(
+                "--input goes with a student, whose front end is known; an ONNX model has the input it has"
+            )
         wanted = _wanted(options)
         return export_onnx(options, wanted.precisions, wanted.method, _gates(options).parity)
     if options.hop_frames and not options.streaming:
@@ -92,6 +97,7 @@ def _wanted(options: argparse.Namespace) -> Wanted:
         precisions=tuple(precision for precision in PRECISIONS if asked.get(precision)),
         keep_float=tuple(options.keep_float),
         method=options.ranges,
+        input=options.input,
     )
 
 
@@ -140,6 +146,12 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="feature frames of a hop of a stream, a multiple of the student's strides (the fewest)",
+    )
+    made.add_argument(
+        "--input",
+        choices=("features", "waveform"),
+        default="features",
+        help="what the files are fed: features, or audio with the front end inside the graph, in float32 (features)",
     )
     made.add_argument(
         "--keep-float",
@@ -231,6 +243,7 @@ def _document(choice: Choice, export: Export, seconds: float) -> dict[str, Any]:
         ],
         "accuracy": accuracy_table(export.stages),
         "conversion": report_document(export.conversion),
+        "against_front_end_outside": [asdict(each) for each in export.against_outside],
         "seconds": round(seconds, 2),
     }
 
@@ -241,7 +254,7 @@ def _print(export: Export, document: dict[str, Any]) -> None:
 
     from converters.report import mixture_sentence
     from tkd.evaluate import SHORT_NAMES
-    from tkd.export.bundles import paired_words
+    from tkd.export.bundles import outside_words, paired_words
     from tkd.provenance import synthetic_words
 
     console = Console(highlight=False, soft_wrap=True)
@@ -268,11 +281,14 @@ def _print(export: Export, document: dict[str, Any]) -> None:
         if stage.paired is not None and stage.paired.gained + stage.paired.lost:
             counts = f"{stage.paired.gained} clips gained, {stage.paired.lost} lost"
             console.print(f"{stage.name} to torch: {paired_words(stage.paired)} points on the test split; {counts}")
+    for seen in export.against_outside:
+        console.print(outside_words(seen))
     if export.conversion.int8 is not None and export.conversion.mixture is not None:
         shares = export.conversion.int8.shares
+        front = "the front end is float32; behind it, " if export.against_outside else ""
         console.print(
             f"int8: {100 * shares.operators:.0f} % of operators, {100 * shares.macs:.0f} % of MACs, "
-            f"{100 * shares.weight_bytes:.0f} % of weight bytes; {mixture_sentence(export.conversion.mixture)}"
+            f"{100 * shares.weight_bytes:.0f} % of weight bytes; {front}{mixture_sentence(export.conversion.mixture)}"
         )
     latency = export.conversion.latency.get("int8")
     if latency is not None and latency.is_slower:

@@ -24,7 +24,8 @@ from converters.bundle_contents import BundleContents, EvaluationPack, Precision
 from converters.calibration import Method
 from converters.errors import GateFailedError
 from converters.metadata import Card
-from converters.parity import ParityGates
+from converters.parity import ParityGates, ParityReport, StageComparison, check_gates
+from converters.parity import compare as compare_outputs
 from converters.pipeline import Conversion, ConversionRequest, TfliteFile, convert
 from converters.report import mixture_document, render_report, report_document, shares_document
 from converters.runners import TfliteModel, run_onnx
@@ -32,6 +33,7 @@ from tkd.audio.features import FeatureConfig
 from tkd.checkpoint import load_student
 from tkd.evaluate import SHORT_NAMES, MultiLabelScores, Scores, metric_of, predict, score_any
 from tkd.export.choose import Choice
+from tkd.export.feeding import Feeding, InputKind, feeding_of
 from tkd.export.material import Material
 from tkd.provenance import git_state, synthetic_words, tool_versions
 from tkd.scoring.bootstrap import Comparison, compare
@@ -40,6 +42,8 @@ from tkd.students import Student, find_student
 
 TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "numpy", "librosa")
 _GOLDEN_CLIPS = 4
+OUTSIDE = "front end outside"
+"""What the stages are called in which a file with its front end inside is held against torch with it outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +68,13 @@ class Wanted:
         precisions: besides float32.
         keep_float: regular expressions; operators of the int8 file that match one compute in float.
         method: how calibration chooses ranges.
+        input: what the files are fed; for `waveform` the front end is inside them, in float32.
     """
 
     precisions: tuple[Precision, ...] = ()
     keep_float: tuple[str, ...] = ()
     method: Method = "minmax"
+    input: InputKind = "features"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +103,15 @@ class Export:
         conversion: files, parity, int8 proof, seconds.
         stages: scores of each form.
         material: what they were scored on.
+        against_outside: each file against the student behind the front end outside, on the evaluation pack; empty
+            where the front end is outside anyway.
     """
 
     bundles: tuple[Bundle, ...]
     conversion: Conversion
     stages: tuple[Stage, ...]
     material: Material
+    against_outside: tuple[StageComparison, ...] = ()
 
 
 def export_student(
@@ -127,34 +136,67 @@ def export_student(
     plain = predict(student, material.test.inputs)
     scale = input_scale(student, material)
     material = material.scaled(scale)
-    inputs = material.test.inputs.numpy()
-    needs_clips = "int8" in wanted.precisions
+    feeding = feeding_of(wanted.input, FeatureConfig.from_dict(choice.checkpoint.spec.features), material)
+    pack = material.test.at(material.pack)
+    parity_gates = _parity_gates(gates, material)
     conversion = convert(
         ConversionRequest(
             module=student,
-            example=inputs[:1],
+            front=feeding.front,
+            example=feeding.inputs(material.test.at([0])),
             precisions=wanted.precisions,
-            calibration=material.calibration.inputs.numpy() if needs_clips else None,
+            calibration=feeding.inputs(material.calibration) if "int8" in wanted.precisions else None,
             method=wanted.method,
             keep_float=wanted.keep_float,
-            check=inputs[list(material.pack)],
-            gates=_parity_gates(gates, material),
+            check=feeding.inputs(pack),
+            gates=parity_gates,
             advises=True,
-            card=_card(choice, material),
-            input_name="features",
+            card=_card(choice, feeding),
+            input_name=feeding.kind,
             output_name="logits",
         )
     )
     files = list(conversion.files.values())
-    logits = {"torch": plain, "onnx": run_onnx(conversion.onnx, inputs)}
-    logits |= {file.precision: TfliteModel(file.content).run(inputs) for file in files}
+    logits = {"torch": plain, "onnx": feeding.run(lambda part: run_onnx(conversion.onnx, part), material.test)}
+    logits |= {file.precision: feeding.run(TfliteModel(file.content).run, material.test) for file in files}
+    outside = () if feeding.front is None else _against_outside(logits, material, parity_gates)
     stages = tuple(
         _stage(name, values, plain, material, choice.checkpoint.spec.labels) for name, values in logits.items()
     )
     _check_accuracy(stages, gates.max_accuracy_drop)
-    contents = [_contents(file, choice, material, conversion, stages) for file in files]
+    made = _Made(choice=choice, material=material, feeding=feeding, conversion=conversion, stages=stages)
+    contents = [_contents(file, made, outside) for file in files]
     bundles = tuple(write_bundle(output / each.name, each, force=force) for each in contents)
-    return Export(bundles=bundles, conversion=conversion, stages=stages, material=material)
+    return Export(bundles=bundles, conversion=conversion, stages=stages, material=material, against_outside=outside)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What every bundle of an export tells of."""
+
+    choice: Choice
+    material: Material
+    feeding: Feeding
+    conversion: Conversion
+    stages: tuple[Stage, ...]
+
+
+def _against_outside(
+    logits: Mapping[str, np.ndarray], material: Material, gates: ParityGates
+) -> tuple[StageComparison, ...]:
+    """Each file, which computes the front end itself, against torch behind the front end outside.
+
+    Raises:
+        GateFailedError: a file computes another front end.
+    """
+    places = list(material.pack)
+    found = tuple(
+        compare_outputs(f"{OUTSIDE} → {name}", logits["torch"][places], values[places])
+        for name, values in logits.items()
+        if name not in ("torch", "onnx")
+    )
+    check_gates(ParityReport(stages=found, inputs="the evaluation pack"), gates)
+    return found
 
 
 def _parity_gates(gates: Gates, material: Material) -> ParityGates:
@@ -216,7 +258,7 @@ def _check_accuracy(stages: tuple[Stage, ...], max_drop: float) -> None:
             )
 
 
-def _card(choice: Choice, material: Material) -> Card:
+def _card(choice: Choice, feeding: Feeding) -> Card:
     """What the files say of themselves: labels, front end, provenance."""
     spec = choice.checkpoint.spec
     kind = " Trained on SYNTHETIC speech." if spec.synthetic else ""
@@ -224,12 +266,12 @@ def _card(choice: Choice, material: Material) -> Card:
         name=spec.name,
         description=f"{find_student(spec.name).title}, {len(spec.labels)} classes.{kind}",
         labels=spec.labels,
-        axes=("batch", "frames", "channels"),
-        input_description="features as front_end.json says, each channel divided by its channel_scale",
+        axes=feeding.axes,
+        input_description=feeding.description,
         output_description="logits",
-        channel_scale=tuple(front_end_document(choice, material)["channel_scale"]),
+        channel_scale=feeding.channel_scale if feeding.front is None else (),
         documents={
-            "front_end.json": front_end_document(choice, material),
+            "front_end.json": feeding.document(),
             "provenance.json": {
                 "parents": parents_document(choice),
                 "tools": tool_versions(TOOLS),
@@ -238,15 +280,6 @@ def _card(choice: Choice, material: Material) -> Card:
             },
         },
     )
-
-
-def front_end_document(choice: Choice, material: Material) -> dict[str, Any]:
-    """Every parameter of the front end, and what features are divided by, as a bundle's document holds them."""
-    return {
-        "in_graph": False,
-        **FeatureConfig.from_dict(choice.checkpoint.spec.features).to_dict(),
-        "channel_scale": [round(value, 9) for value in material.channel_scale.tolist()],
-    }
 
 
 def parents_document(choice: Choice) -> dict[str, Any]:
@@ -260,28 +293,31 @@ def parents_document(choice: Choice) -> dict[str, Any]:
     }
 
 
-def _contents(
-    file: TfliteFile, choice: Choice, material: Material, conversion: Conversion, stages: tuple[Stage, ...]
-) -> BundleContents:
+def _contents(file: TfliteFile, made: _Made, outside: tuple[StageComparison, ...]) -> BundleContents:
+    choice, material, conversion = made.choice, made.material, made.conversion
     spec = choice.checkpoint.spec
     model = TfliteModel(file.content)
     pack = material.test.at(material.pack)
-    fed = file.input.quantize(pack.inputs.numpy())
+    fed = file.input.quantize(made.feeding.inputs(pack))
     golden = fed[:_GOLDEN_CLIPS]
-    accuracy = accuracy_table(stages)
-    name = f"{spec.name}-{file.precision}"
+    accuracy = accuracy_table(made.stages)
+    document = report_document(conversion)
+    if outside:
+        document["parity"]["against_front_end_outside"] = [dataclasses.asdict(each) for each in outside]
+    student = made.feeding.name_of(spec.name)
+    name = f"{student}-{file.precision}"
     return BundleContents(
         name=name,
-        student=spec.name,
+        student=student,
         precision=file.precision,
         model=file.content,
         onnx=conversion.onnx,
         inputs=(file.input,),
         outputs=(file.output,),
         labels=spec.labels,
-        front_end=front_end_document(choice, material),
+        front_end=made.feeding.document(),
         ops=_ops(file, conversion),
-        parity=report_document(conversion)["parity"],
+        parity=document["parity"],
         accuracy=accuracy,
         calibration=material.calibration_record() if file.precision == "int8" else {},
         parents=parents_document(choice),
@@ -295,8 +331,8 @@ def _contents(
         golden_input=golden,
         golden_output=model.run_stored(golden),
         evaluation=EvaluationPack(inputs=fed, labels=pack.labels, ids=pack.ids),
-        report_markdown=_model_card(name, choice, material, accuracy, stages, conversion),
-        report={"accuracy": accuracy, **report_document(conversion)},
+        report_markdown=_model_card(name, made, accuracy, outside),
+        report={"accuracy": accuracy, **document},
     )
 
 
@@ -312,16 +348,12 @@ def _ops(file: TfliteFile, conversion: Conversion) -> dict[str, Any]:
     return ops
 
 
-def _model_card(
-    name: str,
-    choice: Choice,
-    material: Material,
-    accuracy: Mapping[str, Any],
-    stages: tuple[Stage, ...],
-    conversion: Conversion,
-) -> str:
+def _model_card(name: str, made: _Made, accuracy: Mapping[str, Any], outside: tuple[StageComparison, ...]) -> str:
     """What the model is and how good every stage is, then the conversion: files, parity, the int8 proof."""
-    title, _, rest = render_report(conversion, title=name).partition("\n")
+    choice, material, stages = made.choice, made.material, made.stages
+    inside = "; the front end is in the graph, in float32, and what is said of int8 is of the student behind it"
+    inside = inside if outside else ""
+    title, _, rest = render_report(made.conversion, title=name).partition("\n")
     synthetic = material.description["synthetic"] or choice.checkpoint.spec.synthetic
     metric = accuracy["test_split"]["torch"]["metric"]
     paired = {each.name: paired_words(each.paired) for each in stages if each.paired is not None}
@@ -333,6 +365,8 @@ def _model_card(
         + (f" — **{synthetic_words(material.description)}**" if synthetic else ""),
         f"- protocol: {material.description['protocol']}",
         f"- scored by: {SHORT_NAMES[metric]}",
+        f"- input: {made.feeding.description}{inside}",
+        *(f"- {outside_words(each)}" for each in outside),
         "",
         "| stage | evaluation pack | 95 % interval | whole test split | 95 % interval | points to torch, paired |",
         "|---|---:|---|---:|---|---|",
@@ -353,3 +387,11 @@ def paired_words(paired: Comparison) -> str:
     """The difference to torch in points, with its interval by speaker where the draws say one."""
     interval = "" if paired.interval is None else " [{:+.2f}, {:+.2f}]".format(*(100 * end for end in paired.interval))
     return f"{100 * paired.difference:+.2f}{interval}"
+
+
+def outside_words(seen: StageComparison) -> str:
+    """How far a file with its front end inside is from the student behind the front end outside."""
+    return (
+        f"{seen.stage}: largest error {seen.max_abs_error:.1e} ({seen.relative_error:.1e} of the largest logit), "
+        f"{seen.sqnr_db:.0f} dB, {seen.top1_agreement:.1%} the same answer"
+    )

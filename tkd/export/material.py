@@ -21,6 +21,7 @@ from torch import Tensor
 from converters.command_line import available_cores
 from tkd.audio.batched import features_of
 from tkd.audio.features import FeatureConfig, FrontEnd
+from tkd.audio.wav import Int16
 from tkd.checkpoint import CheckpointSpec
 from tkd.data.dataset import Clip, LoadedClips
 from tkd.data.fsd50k import may_be_packed
@@ -35,22 +36,29 @@ _SPOKEN_CLIPS = 4_800
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Labelled features.
+    """Labelled clips.
 
     Attributes:
-        inputs: shape (clips, frames, channels), float32.
+        inputs: features, shape (clips, frames, channels), float32.
+        waveforms: what they were computed from, int16, shape (clips, samples); mapped from disk where cached.
         labels: int64 of shape (clips,), or for several labels a clip float32 of shape (clips, classes).
         ids: one name a clip.
     """
 
     inputs: Tensor
+    waveforms: Int16
     labels: np.ndarray
     ids: tuple[str, ...]
 
     def at(self, index: Sequence[int]) -> Split:
         """The clips at these places."""
         places = list(index)
-        return Split(inputs=self.inputs[places], labels=self.labels[places], ids=tuple(self.ids[i] for i in places))
+        return Split(
+            inputs=self.inputs[places],
+            waveforms=self.waveforms[places],
+            labels=self.labels[places],
+            ids=tuple(self.ids[i] for i in places),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +227,7 @@ def stratified(labels: Sequence[int], wanted: int, seed: int) -> tuple[int, ...]
 
 def _split(loaded: LoadedClips, front_end: FrontEnd) -> Split:
     inputs = features_of(torch.from_numpy(loaded.waveforms), front_end)
-    return Split(inputs=inputs, labels=loaded.labels, ids=_ids(loaded.clips))
+    return Split(inputs=inputs, waveforms=loaded.waveforms, labels=loaded.labels, ids=_ids(loaded.clips))
 
 
 def _ids(clips: Sequence[Clip]) -> tuple[str, ...]:

@@ -20,17 +20,19 @@ from converters.errors import GateFailedError
 from converters.report import mixture_document, shares_document
 from converters.stream_bundle import StateSpec, StreamBundle, StreamContents, StreamHop, write_stream_bundle
 from converters.stream_runners import NEXT, PAST, TfliteStream
-from converters.streams import StreamConversion, StreamFile, StreamRequest, convert_stream
+from converters.streams import Front, StreamConversion, StreamFile, StreamRequest, convert_stream
 from tkd.audio.features import FeatureConfig
+from tkd.audio.streaming_front_end import AUDIO, AudioStream, StreamingFrontEnd
+from tkd.audio.wav import as_floats
 from tkd.checkpoint import load_student
 from tkd.errors import SettingsError
 from tkd.evaluate import predict
-from tkd.export.bundles import TOOLS, Gates, Wanted, front_end_document, input_scale, parents_document
+from tkd.export.bundles import TOOLS, Gates, Wanted, input_scale, parents_document
 from tkd.export.choose import Choice
-from tkd.export.material import Material
+from tkd.export.material import Material, Split
 from tkd.provenance import git_state, tool_versions
 from tkd.students.macs import count_macs
-from tkd.students.streaming import StreamingStudent, check_front_end, count_hop_macs, hops_of_clips
+from tkd.students.streaming import StreamingStudent, check_front_end, count_hop_macs, hops_of_audio, hops_of_clips
 
 _CLIPS_OF_A_SEQUENCE = 3
 _CHECK_SEQUENCES = 8
@@ -117,27 +119,27 @@ def export_stream(
     streaming = StreamingStudent(
         student, name=spec.name, channels=config.channels, clip_frames=clip_frames, hop_frames=hop_frames
     )
-    hop = streaming.settings.hop_frames
+    feeding = _hop_feeding(wanted, config, streaming, material)
+    fed = material.test.at(material.pack)
     conversion = convert_stream(
         StreamRequest(
             module=streaming,
             states=streaming.state_shapes,
-            check=sequences_of(material.test.at(material.pack).inputs.numpy(), hop)[:_CHECK_SEQUENCES],
-            calibration=sequences_of(material.calibration.inputs.numpy(), hop),
+            check=sequences_of(feeding.hops(fed))[:_CHECK_SEQUENCES],
+            calibration=sequences_of(hops_of_clips(material.calibration.inputs.numpy(), feeding.frames)),
+            front=_front_of(feeding, streaming, config.channels),
             precisions=wanted.precisions,
             method=wanted.method,
             keep_float=wanted.keep_float,
             gates=gates.parity,
         )
     )
-    fed = material.test.at(material.pack)
     scores = {
-        precision: _scores(file, hops_of_clips(fed.inputs.numpy(), hop), fed.labels, whole)
-        for precision, file in conversion.files.items()
+        precision: _scores(file, feeding.hops(fed), fed.labels, whole) for precision, file in conversion.files.items()
     }
     _check_accuracy(scores, gates.max_accuracy_drop)
     contents = [
-        _contents(file, choice, material, conversion, scores, streaming, config) for file in conversion.files.values()
+        _contents(file, choice, material, conversion, scores, streaming, feeding) for file in conversion.files.values()
     ]
     return StreamExport(
         bundles=tuple(write_stream_bundle(output / each.name, each, force=force) for each in contents),
@@ -148,15 +150,73 @@ def export_stream(
     )
 
 
-def sequences_of(clips: np.ndarray, hop_frames: int) -> np.ndarray:
-    """Sequences of three clips each, so that states are seen that one clip leaves to the next.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HopFeeding:
+    """How clips become hops.
 
-    >>> sequences_of(np.zeros((7, 98, 40), np.float32), 8).shape
+    Attributes:
+        frames: of a hop.
+        config: the front end, wherever it is.
+        channel_scale: what each feature channel is divided by.
+        front: the front end hop by hop; None where the app computes it.
+    """
+
+    frames: int
+    config: FeatureConfig
+    channel_scale: tuple[float, ...]
+    front: StreamingFrontEnd | None
+
+    def hops(self, split: Split) -> np.ndarray:
+        """Float32, shape (clips, hops, frames, channels), or of audio (clips, hops, samples); a rest is left out."""
+        if self.front is None:
+            return hops_of_clips(split.inputs.numpy(), self.frames)
+        return hops_of_audio(as_floats(split.waveforms), self.front.samples)
+
+    def document(self) -> dict[str, Any]:
+        """The front end for `model.json`: every parameter, where it is computed, and what the file is given."""
+        if self.front is None:
+            return {"in_graph": False, **self.config.to_dict(), "channel_scale": list(self.channel_scale)}
+        given = {
+            "sample_rate_hz": self.config.sample_rate_hz,
+            "samples": self.front.samples,
+            "channels": 1,
+            "full_scale": 1.0,
+            "from_int16": 1 / 32768,
+        }
+        return {"in_graph": True, "input": given, **self.config.to_dict()}
+
+
+def _hop_feeding(wanted: Wanted, config: FeatureConfig, streaming: StreamingStudent, material: Material) -> HopFeeding:
+    frames, scale = streaming.settings.hop_frames, material.channel_scale
+    return HopFeeding(
+        frames=frames,
+        config=config,
+        channel_scale=tuple(round(value, 9) for value in scale.tolist()),
+        front=StreamingFrontEnd(config, frames, scale).eval() if wanted.input == "waveform" else None,
+    )
+
+
+def _front_of(feeding: HopFeeding, streaming: StreamingStudent, channels: int) -> Front | None:
+    front = feeding.front
+    if front is None:
+        return None
+    return Front(
+        module=front,
+        whole=AudioStream(front, streaming),
+        state=(AUDIO, (1, front.kept)),
+        hop=(1, feeding.frames, channels),
+    )
+
+
+def sequences_of(hops: np.ndarray) -> np.ndarray:
+    """The hops of clips, (clips, hops, …), as sequences of three clips each: states are seen that a clip leaves behind.
+
+    >>> sequences_of(np.zeros((7, 12, 8, 40), np.float32)).shape
     (2, 36, 8, 40)
     """
-    together = min(_CLIPS_OF_A_SEQUENCE, len(clips))
-    hops = hops_of_clips(clips[: len(clips) // together * together], hop_frames)
-    return hops.reshape(len(hops) // together, -1, *hops.shape[2:])
+    together = min(_CLIPS_OF_A_SEQUENCE, len(hops))
+    whole = hops[: len(hops) // together * together]
+    return whole.reshape(len(whole) // together, -1, *whole.shape[2:])
 
 
 def _scores(file: StreamFile, hops: np.ndarray, labels: np.ndarray, whole: float) -> StreamScores:
@@ -192,13 +252,13 @@ def _contents(
     conversion: StreamConversion,
     scores: Mapping[str, StreamScores],
     streaming: StreamingStudent,
-    config: FeatureConfig,
+    feeding: HopFeeding,
 ) -> StreamContents:
-    spec = choice.checkpoint.spec
+    spec, config = choice.checkpoint.spec, feeding.config
     settings = streaming.settings
     stream = TfliteStream(file.content)
     hop_s = settings.hop_frames * config.hop_ms / 1000
-    sequence = hops_of_clips(material.test.at(material.pack[: _GOLDEN_SECONDS + 1]).inputs.numpy(), settings.hop_frames)
+    sequence = feeding.hops(material.test.at(material.pack[: _GOLDEN_SECONDS + 1]))
     golden = stream.hop.quantize(sequence.reshape(-1, *sequence.shape[2:])[: max(1, int(_GOLDEN_SECONDS / hop_s))])
     logits = np.concatenate([stream.step(golden[i : i + 1]) for i in range(len(golden))])
     ops: dict[str, Any] = {
@@ -211,12 +271,12 @@ def _contents(
     smallest = streaming.student.stream_rule()
     assert smallest is not None
     return StreamContents(
-        name=f"{spec.name}-stream-{file.precision}",
+        name=f"{spec.name}{'' if feeding.front is None else '-waveform'}-stream-{file.precision}",
         student=spec.name,
         precision=file.precision,
         model=file.content,
         onnx=conversion.onnx,
-        features=file.hop,
+        input=file.hop,
         logits=file.logits,
         states=tuple(
             StateSpec(name=name, past=state, output=NEXT + state.name.removeprefix(PAST))
@@ -230,7 +290,7 @@ def _contents(
             sample_rate_hz=config.sample_rate_hz,
         ),
         labels=spec.labels,
-        front_end=front_end_document(choice, material),
+        front_end=feeding.document(),
         ops=ops,
         parity={
             "inputs": conversion.parity.inputs,

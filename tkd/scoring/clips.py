@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from tkd.audio.batched import features_of
 from tkd.audio.features import FeatureConfig, FrontEnd
+from tkd.audio.wav import SAMPLE_RATE_HZ, as_floats
 from tkd.data.layout import NOISE_FOLDER, speaker_of
 from tkd.data.loading import load_clips
 from tkd.data.speech_commands import SILENCE, SilenceKind
 from tkd.errors import SettingsError
 from tkd.export.material import data_config, find_data
-from tkd.scoring.models import Model
+from tkd.scoring.models import AudioInput, Model
 from tkd.settings import from_table
 from tkd.train.config import DataConfig
 from tkd.train.corpus import Display, loading_of, open_data_of
@@ -32,6 +33,8 @@ from tkd.train.corpus import Display, loading_of, open_data_of
 _PROTOCOL = (
     "name", "folder", "layout", "task", "synthetic", "multi_label", "silence", "split_rule", "seed", "protocol",
 )  # fmt: skip
+
+_CLIPS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,7 +109,7 @@ def logits_of(models: Sequence[Model], clips: ClipSet, display: Display) -> list
     """Logits of each model, shape (clips, classes) float32; each front end is computed once.
 
     Raises:
-        SettingsError: a model answers with another number of classes, or its front end cannot be computed here.
+        SettingsError: a model answers with another number of classes, or takes audio of another length or rate.
         ConversionError: a runtime refuses the model or the shape of its input.
     """
     found = []
@@ -116,11 +119,13 @@ def logits_of(models: Sequence[Model], clips: ClipSet, display: Display) -> list
             if clips.waveforms is None:
                 assert model.pack is not None
                 logits = model.run(model.pack.inputs)
+            elif model.features is None:
+                logits = _of_audio(model, clips.waveforms)
             else:
-                config = _front_end(model)
-                if config not in features:
-                    features[config] = features_of(torch.from_numpy(clips.waveforms), FrontEnd(config)).numpy()
-                logits = model.logits(features[config])
+                if model.features not in features:
+                    computed = features_of(torch.from_numpy(clips.waveforms), FrontEnd(model.features))
+                    features[model.features] = computed.numpy()
+                logits = model.logits(features[model.features])
             if logits.shape != (len(clips.ids), len(model.labels)):
                 raise SettingsError(
                     f"{model.path} answers with shape {list(logits.shape[1:])}; expected {len(model.labels)} classes "
@@ -204,13 +209,20 @@ def _check_labels(models: Sequence[Model]) -> None:
             )
 
 
-def _front_end(model: Model) -> FeatureConfig:
-    if model.features is None:
+def _of_audio(model: Model, waveforms: NDArray[np.int16]) -> np.ndarray:
+    """Logits, shape (clips, classes), of a model with its front end inside the graph.
+
+    Raises:
+        SettingsError: it takes clips of another length or sample rate.
+    """
+    there = AudioInput(samples=waveforms.shape[1], sample_rate_hz=SAMPLE_RATE_HZ)
+    if model.audio != there:
         raise SettingsError(
-            f"{model.path} has its front end inside the graph; this version scores such a bundle on its evaluation "
-            "pack only: leave --data out"
+            f"{model.path} has its front end inside the graph and takes clips of {model.audio}; the data set's have "
+            f"{there}; name data of the model's length, or export the model with --input features"
         )
-    return model.features
+    parts = range(0, len(waveforms), _CLIPS_AT_ONCE)
+    return np.concatenate([model.run(as_floats(waveforms[first : first + _CLIPS_AT_ONCE])) for first in parts])
 
 
 def group_of(name: str) -> str:

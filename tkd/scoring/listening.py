@@ -22,12 +22,12 @@ from converters.bundle_folder import is_stream
 from converters.stream_bundle import read_stream_bundle
 from converters.stream_runners import TfliteStream, run_torch_stream
 from tkd.audio.features import FeatureConfig, FrontEnd
-from tkd.audio.wav import read_wav
+from tkd.audio.wav import as_floats, read_wav
 from tkd.checkpoint import load_student, read_checkpoint
 from tkd.data.stream import RECORDING, Word, read_stream
 from tkd.errors import CheckpointError, SettingsError
 from tkd.scoring.alarms import AlarmSettings, Operation, operation_at, sweep
-from tkd.students.streaming import StreamingStudent, check_front_end, hops_of_clips
+from tkd.students.streaming import StreamingStudent, check_front_end, hops_of_audio, hops_of_clips
 
 FORMAT = "tkd.listening/1"
 _PIECE_S = 20
@@ -47,7 +47,8 @@ class Listener:
         features: the front end.
         channel_scale: what features are divided by, shape (channels,).
         hop_frames: frames of a hop.
-        listen: from hops of a whole recording, (hops, frames, channels), to logits, (hops, classes).
+        takes_audio: whether a hop is audio, with the front end in the graph.
+        listen: from hops of a whole recording, (hops, frames, channels) or (hops, samples), to logits, (hops, classes).
         trained_on_synthetic: whether on synthetic speech.
     """
 
@@ -59,6 +60,7 @@ class Listener:
     features: FeatureConfig
     channel_scale: np.ndarray
     hop_frames: int
+    takes_audio: bool
     listen: Callable[[np.ndarray], np.ndarray]
     trained_on_synthetic: bool
 
@@ -115,8 +117,9 @@ def open_listener(path: Path, hop_frames: int = 0) -> Listener:
             "tkd-export --streaming --hop-frames"
         )
     front_end = dict(bundle.document["front_end"])
-    scale = np.asarray(front_end.pop("channel_scale"), np.float32)
-    del front_end["in_graph"]
+    scale = np.asarray(front_end.pop("channel_scale", 1.0), np.float32)
+    for name in ("in_graph", "input"):
+        front_end.pop(name, None)
     return Listener(
         name=bundle.name,
         sha256=bundle.sha256,
@@ -126,6 +129,7 @@ def open_listener(path: Path, hop_frames: int = 0) -> Listener:
         features=FeatureConfig.from_dict(front_end),
         channel_scale=scale,
         hop_frames=bundle.hop.frames,
+        takes_audio=bundle.takes_audio,
         listen=TfliteStream(bundle.model).run,
         trained_on_synthetic=bool(bundle.document["data"]["trained_on_synthetic"]),
     )
@@ -154,6 +158,7 @@ def _of_checkpoint(path: Path, hop_frames: int) -> Listener:
         features=config,
         channel_scale=np.ones(config.channels, np.float32),
         hop_frames=streaming.settings.hop_frames,
+        takes_audio=False,
         listen=lambda hops: run_torch_stream(streaming, hops, streaming.state_shapes),
         trained_on_synthetic=bool(spec.synthetic),
     )
@@ -170,17 +175,21 @@ def listen(listener: Listener, folder: Path, settings: AlarmSettings) -> Listeni
     manifest, words = read_stream(folder)
     config = listener.features
     samples = read_wav(folder / RECORDING, sample_rate_hz=config.sample_rate_hz)
-    features = features_of_recording(samples, config) / listener.channel_scale
-    hops = hops_of_clips(features[None], listener.hop_frames)[0]
+    hop_s = listener.hop_frames * config.hop_ms / 1000
+    if listener.takes_audio:
+        hops = hops_of_audio(as_floats(samples)[None], listener.hop_frames * config.hop_length)[0]
+        start_s = hop_s
+    else:
+        features = features_of_recording(samples, config) / listener.channel_scale
+        hops = hops_of_clips(features[None], listener.hop_frames)[0]
+        # A hop is complete with the last sample of its last window.
+        start_s = hop_s + (config.window_ms - config.hop_ms) / 1000
     if not len(hops):
         raise SettingsError(
-            f"{folder / RECORDING} has {len(features)} frames, less than a hop of {listener.hop_frames}; "
+            f"{folder / RECORDING} has {len(samples)} samples, less than a hop of {listener.hop_frames} frames; "
             "make a longer stream"
         )
     logits = listener.listen(hops)
-    hop_s = listener.hop_frames * config.hop_ms / 1000
-    # A hop is complete with the last sample of its last window.
-    start_s = hop_s + (config.window_ms - config.hop_ms) / 1000
     seconds = len(samples) / config.sample_rate_hz
     return Listening(
         listener=listener,

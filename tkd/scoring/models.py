@@ -27,9 +27,25 @@ from tkd.errors import CheckpointError, SettingsError
 from tkd.evaluate import predict
 
 Logits = Callable[[np.ndarray], np.ndarray]
-"""From inputs (clips, frames, channels), real units, to logits (clips, classes), float32."""
+"""From inputs (clips, frames, channels) or (clips, samples), real units, to logits (clips, classes), float32."""
 
 _RUNTIMES = {".onnx": "ONNX Runtime", ".tflite": "LiteRT"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioInput:
+    """The clips that a model with its front end inside takes.
+
+    Attributes:
+        samples: their length, no other.
+        sample_rate_hz: samples per second.
+    """
+
+    samples: int
+    sample_rate_hz: int
+
+    def __str__(self) -> str:
+        return f"{self.samples} samples at {self.sample_rate_hz} Hz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,6 +61,7 @@ class Model:
         precision: float32, int8 …; empty where the file does not say.
         labels: class names in the order of the logits.
         features: the front end in front of it; None when that is inside its graph.
+        audio: what it is fed then; None where its front end is outside.
         channel_scale: what features are divided by before the model gets them, shape (channels,), float32.
         run: computes the logits.
         trained_on: what it was trained or exported with: folder, silence protocol, seed; empty where unknown.
@@ -67,6 +84,7 @@ class Model:
     trained_on_synthetic: bool | None
     pack: EvaluationPack | None = None
     checkpoint: CheckpointSpec | None = None
+    audio: AudioInput | None = None
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Logits, shape (clips, classes), of unscaled features of shape (clips, frames, channels)."""
@@ -155,7 +173,19 @@ def _of_bundle(bundle: Bundle, path: Path, suffix: str) -> Model:
         trained_on=bundle.document["data"],
         trained_on_synthetic=bundle.document["data"].get("trained_on_synthetic"),
         pack=real,
+        audio=_audio(bundle) if in_graph else None,
     )
+
+
+def _audio(bundle: Bundle) -> AudioInput:
+    given = bundle.document["front_end"].get("input")
+    try:
+        return AudioInput(samples=int(given["samples"]), sample_rate_hz=int(given["sample_rate_hz"]))
+    except (KeyError, TypeError, ValueError) as cause:
+        raise SettingsError(
+            f"{bundle.folder} has its front end inside the graph and does not say what audio it takes "
+            f"(front_end.input is {given!r}); export the model again"
+        ) from cause
 
 
 def _of_bare_file(path: Path, features: str, labels: tuple[str, ...]) -> Model:

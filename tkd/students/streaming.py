@@ -186,3 +186,13 @@ def hops_of_clips(clips: NDArray[np.float32], hop_frames: int) -> NDArray[np.flo
     hops = clips.shape[1] // hop_frames
     whole = clips[:, : hops * hop_frames]
     return np.ascontiguousarray(whole.reshape(len(clips), hops, hop_frames, clips.shape[2]))
+
+
+def hops_of_audio(clips: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+    """Clips of audio, shape (clips, samples), as hops, (clips, hops, samples of a hop); a rest is left out.
+
+    >>> hops_of_audio(np.zeros((2, 16_000), np.float32), 1280).shape
+    (2, 12, 1280)
+    """
+    hops = clips.shape[1] // samples
+    return np.ascontiguousarray(clips[:, : hops * samples].reshape(len(clips), hops, samples))

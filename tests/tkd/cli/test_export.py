@@ -38,6 +38,16 @@ def test_every_precision_is_a_bundle_and_a_column_says_what_it_costs(
     assert "keep" in output  # the advice: what to keep in float, or that nothing is worth it
 
 
+def test_a_file_for_waveforms_lies_beside_the_one_for_features_and_the_output_says_how_near_it_is(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--int8", "--input", "waveform"]) == ExitCode.GOOD
+    output = capsys.readouterr().out
+    assert "front end outside → float32: largest error" in output
+    assert "the front end is float32; behind it, every operator is int8" in output
+    assert read_bundle(tmp_path / "exports" / "tcresnet8-waveform-int8").inputs[0].shape == (1, 16_000)
+
+
 def test_operators_told_to_stay_float_do_and_the_output_and_the_bundle_say_so(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,6 +76,7 @@ def test_json_on_stdout_is_the_only_output(arguments: list[str], capsys: pytest.
         (["--int8", "--keep-float", "."], ExitCode.NO, "share of multiply-accumulates that are int8 is 0"),
         (["--keep-float", "CONV"], ExitCode.USAGE, "operators of the int8 file, and none was asked for"),
         (["--fp16", "--min-fp16-sqnr-db", "200"], ExitCode.NO, "float32 → float16: SQNR in dB"),
+        (["--onnx", "model.onnx", "--input", "waveform"], ExitCode.USAGE, "--input goes with a student"),
         (["--calibration", "clips.npz"], ExitCode.USAGE, "--calibration goes with --onnx"),
     ],
 )

@@ -22,6 +22,7 @@ from tkd.cli.evaluate import main as evaluate_main
 from tkd.cli.export import main as export_main
 from tkd.scoring.listening import features_of_recording, open_listener
 from tkd.students import build_student
+from tkd.students.streaming import hops_of_audio, hops_of_clips
 
 LOOSE = ["--min-sqnr-db", "0", "--min-agreement", "0", "--max-accuracy-drop", "100"]
 
@@ -72,7 +73,7 @@ def test_a_student_becomes_streams_that_a_listener_hears_with(
         stream = TfliteStream(bundle.model)
         assert np.array_equal(expected, np.concatenate([stream.step(hops[i : i + 1]) for i in range(len(hops))]))
         assert len(hops) * bundle.hop.milliseconds == pytest.approx(3000, abs=bundle.hop.milliseconds)
-    assert ("int8", "int8") == (bundles[1].features.dtype, bundles[1].states[3].past.dtype)
+    assert ("int8", "int8") == (bundles[1].input.dtype, bundles[1].states[3].past.dtype)
     assert streamed.document["hop"] == {"frames": 8, "smallest_frames": 8, "milliseconds": 80.0}
     assert streamed.document["macs"]["of_a_hop"] * 12 < 1.05 * streamed.document["macs"]["of_a_whole_clip"]
 
@@ -94,6 +95,31 @@ def test_hops_of_a_bundle_give_what_the_checkpoint_gives_on_the_same_sound(strea
     expected = plain.listen(features)
     seen = bundle.listen(features / bundle.channel_scale)
     assert np.abs(seen - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_audio_in_gives_what_features_in_give_and_hears_a_stream(
+    streamed: Streamed, spoken_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--checkpoint", str(streamed.checkpoint), "--streaming", "--int8", "--input", "waveform"]
+    clips = ["--calibration-clips", "60", "--evaluation-clips", "30", "--data", str(spoken_corpus)]
+    assert export_main([*words, *clips, "--output", str(tmp_path / "exports"), *LOOSE, "--quiet"]) == 0
+    folders = [tmp_path / "exports" / f"tcresnet8-causal-waveform-stream-{each}" for each in ("float32", "int8")]
+    bundle = read_stream_bundle(folders[0])
+    assert ((1, 1280), "float32") == (bundle.input.shape, read_stream_bundle(folders[1]).input.dtype)
+    assert {state.name: state.past.shape for state in bundle.states}["audio"] == (1, 320)
+    assert bundle.document["front_end"]["input"]["samples"] == 1280
+
+    samples = np.random.default_rng(0).integers(-9000, 9000, 40 * 1280).astype(np.int16)
+    plain = open_listener(streamed.checkpoint)
+    behind_silence = np.concatenate([np.zeros(320, np.int16), samples])
+    expected = plain.listen(hops_of_clips(features_of_recording(behind_silence, plain.features)[None], 8)[0])
+    seen = open_listener(folders[0]).listen(hops_of_audio(samples[None] / np.float32(32768), 1280)[0])
+    # The window of 12 hops still holds the first frames, which are silence in part, until it has moved on.
+    assert np.abs(seen - expected)[14:].max() < 1e-3 * np.abs(expected).max()
+
+    capsys.readouterr()
+    assert evaluate_main([*map(str, folders), "--stream", str(streamed.sound), "--json", "-"]) == 0
+    assert [375, 375] == [each["hops"] for each in json.loads(capsys.readouterr().out)["models"]]
 
 
 def test_features_in_pieces_are_those_of_the_whole() -> None:

@@ -11,7 +11,7 @@ from tkd.audio.features import FEATURES
 from tkd.data.speech_commands import TWELVE_LABELS
 from tkd.errors import DataError, SettingsError
 from tkd.scoring.clips import choose_clips, logits_of
-from tkd.scoring.models import Model, open_model
+from tkd.scoring.models import AudioInput, Model, open_model
 
 
 def _model(**changes: Any) -> Model:
@@ -101,14 +101,13 @@ def test_a_pack_of_several_labels_keeps_them_and_each_clip_is_a_group_of_its_own
     assert clips.speakers == clips.ids
 
 
-def test_a_front_end_inside_the_graph_is_scored_on_its_pack_only(small_corpus: Path) -> None:
-    model = _model(features=None, pack=_pack())
+def test_a_front_end_inside_the_graph_is_scored_on_its_pack_and_on_audio_of_its_length(small_corpus: Path) -> None:
+    model = _model(features=None, pack=_pack(), audio=AudioInput(samples=16_000, sample_rate_hz=16_000))
 
-    (logits,) = logits_of([model], choose_clips([model], None, None, None, silent), silent)
+    (on_pack,) = logits_of([model], choose_clips([model], None, None, None, silent), silent)
+    (on_data,) = logits_of([model], choose_clips([model], small_corpus, None, None, silent), silent)
 
-    assert logits.shape == (2, 12)
-    with pytest.raises(SettingsError, match=r"has its front end inside the graph; .* leave --data out"):
-        logits_of([model], choose_clips([model], small_corpus, None, None, silent), silent)
+    assert (on_pack.shape, on_data.shape) == ((2, 12), (12, 12))
 
 
 def test_each_front_end_is_computed_once_and_each_model_gets_its_own_scale(
