@@ -174,12 +174,9 @@ def convert_stream(request: StreamRequest) -> StreamConversion:
             _onnx_of(request.front.module, {name: shape}, fed, request.front.input_name, HOP), {name: shape}
         )
 
-    def whole(precision: str, model: Model) -> StreamFile:
-        return _file(precision, model if front is None else _joined(front, model), onnx)
-
-    files = {"float32": whole("float32", model)}
+    bodies = {"float32": model}
     if "dynamic" in request.precisions:
-        files["dynamic"] = whole("dynamic", change_weights(model, dynamic_forms(model)))
+        bodies["dynamic"] = change_weights(model, dynamic_forms(model))
     mixture = None
     if "int8" in request.precisions:
         assert request.calibration is not None
@@ -187,9 +184,14 @@ def convert_stream(request: StreamRequest) -> StreamConversion:
         builder = Int8Builder(model, feeds, request.method, "compensated")
         kept = kept_float(model, request.keep_float)
         mixture = choose_mixture(builder.equalized, kept, request.gates.int8_sqnr_db + _MARGIN_DB, builder.sqnr_of)
-        files["int8"] = whole("int8", builder.build(mixture.plan))
+        bodies["int8"] = builder.build(mixture.plan)
+    files = {
+        precision: _file(precision, each if front is None else _joined(front, each), onnx)
+        for precision, each in bodies.items()
+    }
     parity = _parity(request, onnx, files)
-    shares = {precision: file.shares for precision, file in files.items()}
+    # A front is float whatever the file is called, and says nothing of what is behind it.
+    shares = {precision: shares_of(each) for precision, each in bodies.items()}
     check_gates(parity, request.gates, shares=shares, advice="calibrate on more clips, or take --dynamic")
     return StreamConversion(onnx=onnx, files=files, parity=parity, mixture=mixture)
 
