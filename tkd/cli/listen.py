@@ -48,8 +48,10 @@ def _print(results: list[Listening], bound: float, options: argparse.Namespace) 
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
+    # A pipe has no width of its own: the table is not folded there.
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=True)
     table = Table("model", "runtime", "hop ms", "threshold", "missed %", "false alarms/h", "delay ms p50", "p95")
+    table.columns[0].no_wrap = True
     for column in table.columns[2:]:
         column.justify = "right"
     for each in results:
@@ -65,7 +67,7 @@ def _print(results: list[Listening], bound: float, options: argparse.Namespace) 
     minutes = first.manifest["seconds"] / 60
     console.print(
         f"{minutes:.1f} minutes, {first.operations[0].keywords} keywords; at no more than {bound:g} false alarms an "
-        f"hour, of which {minutes:.1f} minutes can tell {3600 / first.manifest['seconds']:.2g} apart"
+        f"hour, where one alarm in this recording is {3600 / first.manifest['seconds']:.2g} an hour"
     )
     if first.synthetic:
         console.print("SYNTHETIC speech: these numbers say nothing about people's voices")
