@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from android_bench.errors import BaselineError, RecordError
-from converters.bundle import DOCUMENT, Bundle, read_bundle
+from converters.bundle import Bundle, read_bundle
+from converters.bundle_folder import DOCUMENT
 from converters.errors import BundleError
 from converters.files import sha256_of, write_text
 

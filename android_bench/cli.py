@@ -15,6 +15,7 @@ from android_bench.cli_phones import add_phone_options, devices, doctor
 from android_bench.cli_report import baseline, history, report
 from android_bench.cli_selftest import selftest
 from android_bench.cli_several import bench_several, is_joint, resume_several
+from android_bench.cli_stream import stream
 from android_bench.cli_virtual import phone
 from android_bench.cores import NAMES as CORE_NAMES
 from android_bench.errors import BaselineError, BenchError, DeviceError, GoldenMismatchError
@@ -41,6 +42,7 @@ examples:
   tkd-bench --device virtual-pixel1                count instructions on a phone without a phone
   tkd-bench compare --baseline A --candidate B     is B slower than A, and may a job fail for it
   tkd-bench selftest --device pixel1               can such a verdict pass and fail on that device
+  tkd-bench stream --device host                   what streams cost, hop by hop
   tkd-bench devices                                what can be measured on, and what is attached
   tkd-bench doctor                                 is this computer fit to measure on
   tkd-bench engine fetch                           get the engine that phones run
@@ -174,6 +176,7 @@ _SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "phone": phone,
     "report": report,
     "selftest": selftest,
+    "stream": stream,
 }
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from android_bench.cli_measure import PROGRAM, check_modules, folder_name, new_f
 from android_bench.cli_phones import add_phone_options
 from android_bench.cores import NAMES as CORE_NAMES
 from android_bench.errors import BaselineError, BenchError
-from converters.bundle import DOCUMENT, Bundle, find_bundles, read_bundle
+from converters.bundle import Bundle, find_bundles, read_bundle
+from converters.bundle_folder import DOCUMENT
 from converters.command_line import parser
 
 if TYPE_CHECKING:

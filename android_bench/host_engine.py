@@ -9,7 +9,8 @@ import importlib
 import os
 import warnings
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ Invoke = Callable[[], None]
 Clock = Callable[[], int]
 
 _OVERHEAD_PROBES = 2000
+_PAST, _NEXT = "past_", "next_"
 
 # The runtimes that have the same interpreter: the module, and what it calls the interpreter and the choice of kernels.
 RUNTIMES = {
@@ -39,7 +41,10 @@ class StageError(Exception):
 
 
 class Engine:
-    """A loaded model: one input, one output, and the thinnest call into the runtime.
+    """A loaded model: one input, one output, perhaps states, and the thinnest call into the runtime.
+
+    A stream has an output `next_x` for each input `past_x`; after each inference the one is copied into the other,
+    which is part of what a hop costs.
 
     The public `Interpreter.invoke` checks reference counts in Python before each call (some 0.1 µs);
     the wrapper's own `Invoke` goes straight to C++. Which one was used is in `init.invoke_path`.
@@ -47,12 +52,42 @@ class Engine:
 
     def __init__(self, interpreter: Any) -> None:
         self._interpreter = interpreter
-        self.input = interpreter.get_input_details()[0]
-        self.output = interpreter.get_output_details()[0]
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        self._states = _states_of(inputs, outputs)
+        self.state_count = len(self._states)
+        self.input = _only(inputs, _PAST if self._states else "", "inputs")
+        self.output = _only(outputs, _NEXT if self._states else "", "outputs")
         wrapper = getattr(interpreter, "_interpreter", None)
         thin = getattr(wrapper, "Invoke", None)
-        self.invoke: Invoke = thin or interpreter.invoke
+        plain: Invoke = thin or interpreter.invoke
+        self.invoke: Invoke = self._carrying(plain, is_thin=bool(thin)) if self._states else plain
         self.invoke_path = "wrapper" if thin else "public"
+        self.reset()
+
+    def reset(self) -> None:
+        """Puts every state back to what it is before the first hop: zeros in real units."""
+        for state in self._states:
+            self._interpreter.set_tensor(state.past, np.full(state.shape, state.zero, state.dtype))
+
+    def _carrying(self, plain: Invoke, *, is_thin: bool) -> Invoke:
+        interpreter, states = self._interpreter, self._states
+        if is_thin:
+            # The public call refuses to run while views into the engine's memory are held; the thin one does not ask.
+            views = [(interpreter.tensor(state.past)(), interpreter.tensor(state.next)()) for state in states]
+
+            def invoke_and_copy() -> None:
+                plain()
+                for past, following in views:
+                    np.copyto(past, following)
+
+            return invoke_and_copy
+
+        def invoke_and_set() -> None:
+            plain()
+            for state in states:
+                interpreter.set_tensor(state.past, interpreter.get_tensor(state.next))
+
+        return invoke_and_set
 
     def set_input(self, example: np.ndarray[Any, Any]) -> None:
         """Puts one example, with its batch axis, into the input tensor."""
@@ -69,6 +104,54 @@ class Engine:
         names = [node["op_name"] for node in self._interpreter._get_ops_details()]
         taken = names.count("DELEGATE")
         return len(names), taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """Where one state comes in and goes out, by tensor index, and what stands for 0.0 in it."""
+
+    past: int
+    next: int
+    shape: tuple[int, ...]
+    dtype: Any
+    zero: int
+
+
+def _states_of(inputs: Sequence[Any], outputs: Sequence[Any]) -> list[_State]:
+    if len(inputs) == 1 and len(outputs) == 1:
+        return []
+    following = {str(each["name"]): each for each in outputs}
+    states = []
+    for past in (each for each in inputs if str(each["name"]).startswith(_PAST)):
+        name = str(past["name"]).removeprefix(_PAST)
+        given = following.get(_NEXT + name)
+        if given is None:
+            raise StageError(RunnerExit.INIT, f"state '{name}' comes in and never goes out: no output {_NEXT}{name}")
+        shape, dtype = tuple(int(axis) for axis in past["shape"]), np.dtype(past["dtype"])
+        if (tuple(given["shape"]), np.dtype(given["dtype"]), given["quantization"]) != (
+            shape,
+            dtype,
+            past["quantization"],
+        ):
+            raise StageError(
+                RunnerExit.INIT,
+                f"state '{name}' goes out as {np.dtype(given['dtype'])} of shape {list(given['shape'])} and comes in "
+                f"as {dtype} of shape {list(shape)}, or at another scale",
+            )
+        zero = int(past["quantization"][1])
+        states.append(_State(past=past["index"], next=given["index"], shape=shape, dtype=dtype, zero=zero))
+    return states
+
+
+def _only(details: Sequence[Any], state_prefix: str, what: str) -> Any:
+    """The one tensor that is no state."""
+    found = [each for each in details if not state_prefix or not str(each["name"]).startswith(state_prefix)]
+    if len(found) != 1:
+        raise StageError(
+            RunnerExit.INIT,
+            f"the model has {len(found)} {what} that are no states ({_PAST}… and {_NEXT}…); expected one",
+        )
+    return found[0]
 
 
 def load(model: str, threads: int, delegate: str, clock: Clock, runtime: str) -> tuple[Engine, int]:
@@ -193,3 +276,20 @@ def affinity() -> str | None:
     """The processors that this process may use, as a hexadecimal mask; None where the system does not tell."""
     processors = getattr(os, "sched_getaffinity", None)
     return f"{sum(1 << number for number in processors(0)):x}" if processors else None
+
+
+def sustained(
+    hop: Callable[[int], None], clock: Clock, sleep: Callable[[float], None], samples: array[int], hop_ns: int
+) -> tuple[int, int]:
+    """Fills `samples` with what each hop took in ns, one every `hop_ns`; how many ended late, and the whole in ns."""
+    start = clock()
+    late = 0
+    for index in range(len(samples)):
+        while (left := start + index * hop_ns - clock()) > 0:
+            sleep(left / 1e9)
+        before = clock()
+        hop(index)
+        after = clock()
+        samples[index] = after - before
+        late += after > start + (index + 1) * hop_ns
+    return late, clock() - start

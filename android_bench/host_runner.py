@@ -32,6 +32,7 @@ from android_bench.host_engine import (
     overheads,
     reset_peak,
     status_kb,
+    sustained,
     timed,
     warm_up,
 )
@@ -64,6 +65,8 @@ class Arguments:
     memory_runs: int = 20
     golden_bound_ppm: int = GOLDEN_BOUND_PPM
     runtime: str = "ai-edge-litert"
+    hop_us: int = 10_000
+    sustain_ms: int = 60_000
 
     def __post_init__(self) -> None:
         wanted = self.stages.split(",")
@@ -75,6 +78,10 @@ class Arguments:
             raise _wrong(f"stages={self.stages} needs golden_input= and golden_output=")
         if "eval" in wanted and not self.eval_inputs:
             raise _wrong("stages=eval needs eval_inputs=")
+        if "sustain" in wanted and {"latency", "eval"} & set(wanted):
+            raise _wrong(f"stages={self.stages}: sustain goes with golden only")
+        if self.hop_us < 1 or self.sustain_ms * 1000 < self.hop_us:
+            raise _wrong(f"sustain_ms={self.sustain_ms} is shorter than one hop of hop_us={self.hop_us}")
         if self.delegate not in ("xnnpack", "none"):
             raise _wrong(f"delegate={self.delegate}: expected xnnpack or none")
         if self.runtime not in RUNTIMES:
@@ -156,6 +163,7 @@ def _golden_and_latency(arguments: Arguments, clock: Clock) -> Engine:
     engine.set_input(inputs[:1])
     _say("first", first_ns=_once(engine.invoke, clock))
     if arguments.wants("golden"):
+        engine.reset()
         verdict = compare_golden(_outputs(engine, inputs, RunnerExit.INFERENCE), expected, arguments.golden_bound_ppm)
         _say("golden", **verdict)
         if not verdict["ok"]:
@@ -170,14 +178,35 @@ def _golden_and_latency(arguments: Arguments, clock: Clock) -> Engine:
         gc.collect()
         gc.freeze()
         gc.disable()
+        cpu_ns = time.process_time_ns
         runs, total_ns = _guarded(warm_up, engine.invoke, clock, arguments.warmup_ms * 1_000_000, arguments.warmup_runs)
+        cpu_before = cpu_ns()
         count, wall_ns = _guarded(
             timed, engine.invoke, clock, samples, arguments.min_runs, arguments.min_timed_ms * 1_000_000
         )
+        cpu = cpu_ns() - cpu_before
         gc.enable()
         _say("warmup", runs=runs, total_ns=total_ns)
-        _say("samples", ns=samples[:count].tolist(), wall_ns=wall_ns)
+        _say("samples", ns=samples[:count].tolist(), wall_ns=wall_ns, cpu_ns=cpu)
+    if arguments.wants("sustain"):
+        _sustain(engine, inputs, arguments, clock)
     return engine
+
+
+def _sustain(engine: Engine, inputs: np.ndarray[Any, Any], arguments: Arguments, clock: Clock) -> None:
+    """Hops as they come in use: one every `hop_us`, each with its input set, and rest between them."""
+    samples = array("q", bytes(8 * (arguments.sustain_ms * 1000 // arguments.hop_us)))
+
+    def hop(index: int) -> None:
+        place = index % len(inputs)
+        engine.set_input(inputs[place : place + 1])
+        engine.invoke()
+
+    engine.reset()
+    cpu_before = time.process_time_ns()
+    late, wall_ns = _guarded(sustained, hop, clock, time.sleep, samples, arguments.hop_us * 1000)
+    cpu = time.process_time_ns() - cpu_before
+    _say("sustained", hop_us=arguments.hop_us, late=late, cpu_ns=cpu, wall_ns=wall_ns, ns=samples.tolist())
 
 
 def _memory(arguments: Arguments, clock: Clock) -> Engine:
@@ -217,12 +246,17 @@ def _loaded(arguments: Arguments, clock: Clock) -> Engine:
         nodes=nodes,
         delegated_nodes=delegated,
         invoke_path=engine.invoke_path,
+        states=engine.state_count,
         **tensors,
     )
     return engine
 
 
 def _evaluate(engine: Engine, inputs: np.ndarray[Any, Any]) -> None:
+    if engine.state_count:
+        raise StageError(
+            RunnerExit.EVAL, f"the model has {engine.state_count} states: it hears hops, and eval feeds clips"
+        )
     for first in range(0, len(inputs), EVAL_CLIPS_PER_LINE):
         outputs = _outputs(engine, inputs[first : first + EVAL_CLIPS_PER_LINE], RunnerExit.EVAL)
         if not np.isfinite(outputs).all():

@@ -13,7 +13,7 @@ import numpy as np
 PROTOCOL = 1
 
 # Every runner has these; the native runner has `count`, `operators`, `profile` and `probe` besides.
-STAGES = ("golden", "latency", "memory", "eval")
+STAGES = ("golden", "latency", "memory", "eval", "sustain")
 
 # Fields that each line must have, by event; see native/README.md for their units.
 FIELDS_OF_EVENT = {
@@ -34,6 +34,7 @@ FIELDS_OF_EVENT = {
     "memory": ("start_kb", "init_kb", "overall_kb", "peak_kb", "peak_is_ours"),
     "eval": ("first", "outputs"),
     "counted": ("runs",),
+    "sustained": ("hop_us", "late", "cpu_ns", "wall_ns", "ns"),
     "profile": ("runs", "ops"),
     "operators": ("ops",),
     "probe": ("steps", "ns"),

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -30,6 +31,7 @@ from android_bench.records import (
     SeveralPredictions,
 )
 from converters.bundle import Bundle, EvaluationPack
+from converters.stream_bundle import StreamBundle
 
 _STDERR_LINES = 5
 # Which events a run of these stages prints, in order; `eval` stands for one line or more.
@@ -42,6 +44,7 @@ _EVENTS_OF_STAGES = {
     "golden,operators": ("hello", "init", "first", "golden", "operators", "done"),
     "profile": ("hello", "init", "first", "profile", "done"),
     "probe": ("hello", "probe", "done"),
+    "golden,sustain": ("hello", "init", "first", "golden", "sustained", "done"),
 }
 # One line of the emulator's plugin (native/counter.c): region, index, count.
 _COUNT = re.compile(r"^tkd-instructions (\d+) (\d+) (\d+)$", re.MULTILINE)
@@ -49,6 +52,7 @@ _INIT, _FIRST, _INFERENCE = 1, 2, 3
 
 _BLOCK, _MEMORY, _PREDICTIONS = "golden,latency", "memory", "golden,eval"
 _COUNT_STAGES, _OPERATOR_STAGES = "golden,count", "golden,operators"
+_CARRIED_PPM = 20_000
 _FIRST_SIGNAL, _LAST_SIGNAL = 129, 192  # a phone's shell adds 128 to the number of the signal that ended a process
 
 Line = Mapping[str, Any]
@@ -101,12 +105,15 @@ def emulated_commands(device: Device, bundle: Bundle, plan: RunPlan) -> dict[str
     }
 
 
-def golden_bound_ppm(bundle: Bundle) -> int:
+def golden_bound_ppm(bundle: Bundle | StreamBundle) -> int:
     """How far a device's floating outputs may be from the golden ones, in millionths of the largest one.
 
     Where float data meet int8 weights the engine rounds the data to 255 steps as it goes, and engines and processors
     differ in which step a value between two falls on: a step of int8 is allowed there, as an int8 output has it.
     """
+    if isinstance(bundle, StreamBundle):
+        # A recurrence carries what was rounded on from hop to hop.
+        return GOLDEN_BOUND_PPM if bundle.logits.scale is not None or bundle.precision == "float32" else _CARRIED_PPM
     rounds = bundle.precision in ("int8", "dynamic") and bundle.outputs[0].dtype == "float32"
     return ROUNDED_BOUND_PPM if rounds else GOLDEN_BOUND_PPM
 
@@ -205,9 +212,10 @@ def _several(pack: EvaluationPack, bundle: Bundle, rows: Sequence[Sequence[float
         raise RunnerError(f"{bundle.name} cannot be scored: {cause}") from cause
 
 
-def run_instructions(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[Instructions, RunnerFacts]:
+def run_instructions(device: Device, bundle: Bundle | StreamBundle, plan: RunPlan) -> tuple[Instructions, RunnerFacts]:
     """One process on an emulated processor that counts its instructions; raises as `run_block` does.
 
+    Of a stream an inference is one hop, with its states carried on.
     Wants the native runner, and an emulator that was started with the plugin `counter`.
     """
     lines, result = _run_with_result(device, bundle, plan, _COUNT_STAGES, {})
@@ -286,6 +294,32 @@ def run_profile(device: Device, bundle: Bundle, plan: RunPlan) -> tuple[Operator
         raise RunnerError(f"the runner gave an impossible profile for {bundle.name}: {cause}") from cause
 
 
+def run_hops(
+    device: Device, bundle: StreamBundle, plan: RunPlan, *, sustain_ms: int = 0
+) -> tuple[dict[str, Any], RunnerFacts]:
+    """One process that proves a stream on its golden hops and times hops; raises as `run_block` does.
+
+    Args:
+        device: with a runner.
+        bundle: the stream.
+        plan: threads, warm-up and amounts.
+        sustain_ms: above 0, hops come at their own pace for so long, with rest between them; else one after the other.
+
+    Returns:
+        The runner's line `samples`, or `sustained`, and what it said of itself.
+    """
+    stages = "golden,sustain" if sustain_ms else _BLOCK
+    pace = {"hop_us": round(1000 * bundle.hop.milliseconds), "sustain_ms": sustain_ms}
+    lines = _run(device, bundle, plan, stages, pace if sustain_ms else _block_arguments(plan))
+    timed = lines[-2]
+    if "cpu_ns" not in timed or not timed["ns"] or lines[1].get("states") != len(bundle.states):
+        raise RunnerError(
+            f"the runner timed {bundle.name} with {lines[1].get('states', 'no')} states carried on; expected "
+            f"{len(bundle.states)}, and processor time: is it of another version?"
+        )
+    return timed, RunnerFacts(hello=lines[0], init=lines[1])
+
+
 def parse_lines(stdout: str) -> list[dict[str, Any]]:
     """The runner's lines, each checked for its event's fields.
 
@@ -311,19 +345,20 @@ def parse_lines(stdout: str) -> list[dict[str, Any]]:
 
 
 def _run(
-    device: Device, bundle: Bundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
+    device: Device, bundle: Bundle | StreamBundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
 ) -> list[dict[str, Any]]:
     return _run_with_result(device, bundle, plan, stages, more)[0]
 
 
 def _command(
-    device: Device, bundle: Bundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
+    device: Device, bundle: Bundle | StreamBundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
 ) -> tuple[str, ...]:
+    golden_input, golden_output = _golden_files(bundle)
     arguments = {
         "model": device.push(bundle.model),
         "stages": stages,
-        "golden_input": device.push(bundle.folder / "golden_input.npy"),
-        "golden_output": device.push(bundle.folder / "golden_output.npy"),
+        "golden_input": device.push(golden_input),
+        "golden_output": device.push(golden_output),
         "threads": plan.threads,
         "golden_bound_ppm": golden_bound_ppm(bundle),
         **more,
@@ -335,8 +370,14 @@ def _pinned(plan: RunPlan) -> tuple[str, ...]:
     return ("taskset", plan.core_mask) if plan.core_mask else ()
 
 
+def _golden_files(bundle: Bundle | StreamBundle) -> tuple[Path, Path]:
+    """Examples, or hops, and what they have to give."""
+    names = ("golden_hops", "golden_logits") if isinstance(bundle, StreamBundle) else ("golden_input", "golden_output")
+    return bundle.folder / f"{names[0]}.npy", bundle.folder / f"{names[1]}.npy"
+
+
 def _run_with_result(
-    device: Device, bundle: Bundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
+    device: Device, bundle: Bundle | StreamBundle, plan: RunPlan, stages: str, more: Mapping[str, str | int]
 ) -> tuple[list[dict[str, Any]], CommandResult]:
     return _started(device, _command(device, bundle, plan, stages, more), bundle.name, stages, plan)
 

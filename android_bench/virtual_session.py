@@ -18,6 +18,7 @@ from android_bench.precision import mean_precision
 from android_bench.records import DeviceContext, Failure, Instructions, Predictions, RunPlan, SeveralPredictions
 from android_bench.runner import run_instructions, run_operators, run_predictions
 from converters.bundle import Bundle
+from converters.stream_bundle import StreamBundle
 
 FORMAT = "tkd.instructions/1"
 TITLE = "emulated, instructions, not latency"
@@ -95,12 +96,14 @@ class VirtualSession:
     concerns: tuple[str, ...] = field(default=("emulated: instructions are exact, times mean nothing",))
 
 
-def count_instructions(phone: Phone, bundle: Bundle, plan: RunPlan, facts: Mapping[str, str | bool]) -> Counted:
+def count_instructions(
+    phone: Phone, bundle: Bundle | StreamBundle, plan: RunPlan, facts: Mapping[str, str | bool]
+) -> Counted:
     """The instructions of one model on a virtual phone with a runner, proven on its golden outputs first.
 
     Args:
         phone: connected, with its runner.
-        bundle: the model.
+        bundle: the model; of a stream, an inference is one hop.
         plan: its threads must be 1.
         facts: of the runner, as `native_install.install_runner` gives them.
 

@@ -73,7 +73,8 @@ def observe(content: bytes, model: Model, clips: Array, *, with_moments: bool = 
     Args:
         content: the float32 TFLite file of `model`.
         model: float32.
-        clips: float32, shape (clips, *axes of the input).
+        clips: float32, shape (clips, *axes of the input); of a model with states a structured array, see
+            `converters.streams`.
         with_moments: also collect moments, over at most 128 clips spread over all.
 
     Raises:
@@ -87,7 +88,7 @@ def observe(content: bytes, model: Model, clips: Array, *, with_moments: bool = 
     low: dict[str, Array] = {}
     high: dict[str, Array] = {}
     moments: dict[str, Moments] = {}
-    for start, tensors in _batches(content, names, clips):
+    for start, tensors in _batches(_runner(content, model), names, clips):
         for name, values in tensors.items():
             needed = np.maximum(values, -tensors[others[name]]) if name in others else values
             least, most = _by_channel(np.min, needed), _by_channel(np.max, values)
@@ -121,7 +122,7 @@ def choose_ranges(
         margins = _margins(model)
         return {name: (low * margins.get(name, 1), high * margins.get(name, 1)) for name, (low, high) in needed.items()}
     choose = {"percentile": _percentile_range, "mse": _least_error_range}[method]
-    runner = TfliteModel(content(), keeps_all=True)
+    runner = _runner(content(), model)
     extremes = _extremes(runner, list(needed), clips)
     histograms = _histograms(runner, extremes, clips)
     cut = {name: choose(histograms[name], extremes[name]) for name in needed}
@@ -154,9 +155,12 @@ def dropped_by_relu(model: Model) -> dict[str, str]:
     return pairs
 
 
-def _batches(content: bytes, names: Sequence[str], clips: Array) -> Iterator[tuple[int, dict[str, Array]]]:
+def _runner(content: bytes, model: Model) -> TfliteModel:
+    return TfliteModel(content, keeps_all=True, has_states=bool(model.states))
+
+
+def _batches(runner: TfliteModel, names: Sequence[str], clips: Array) -> Iterator[tuple[int, dict[str, Array]]]:
     """The index of the first of every sixteen clips, and the named tensors, shape (clips, *axes with the batch)."""
-    runner = TfliteModel(content, keeps_all=True)
     for start in range(0, len(clips), _BATCH):
         each = list(runner.trace(clips[start : start + _BATCH], names))
         tensors = {name: np.stack([tensors[name] for tensors in each]) for name in names}

@@ -113,8 +113,12 @@ def _labels(model: Model) -> dict[str, Array]:
         for name in (*operator.inputs, *operator.outputs):
             if name in labels and name not in bound and (is_shared or not _absorbs(operator, model, name)):
                 labels[name][:] = _KEPT
+    # A state is only carried on: its factors are as free as those inside, as long as it has them at both ends.
+    carried = {name for pair in model.states for name in pair}
+    ties += [_whole(model, past, following) for past, following in model.states]
     for name in (*model.inputs, *model.outputs):
-        labels[name][:] = _KEPT
+        if name not in carried:
+            labels[name][:] = _KEPT
     # The least number wins until nothing changes, so what is kept spreads like any other number.
     before = -1
     while before != (before := sum(int(label.sum()) for label in labels.values())):
@@ -143,7 +147,7 @@ def _ties(operator: Operator, model: Model) -> list[_Tie]:
     output = operator.outputs[0]
     shapes = [model.tensors[name].shape for name in operator.inputs]
     channels = np.arange(_channels(model, output))
-    whole = [_Tie(source=operator.inputs[0], target=output, places=channels, onto=channels)]
+    whole = [_whole(model, operator.inputs[0], output)]
     if operator.options.get("fusedActivationFunction", "NONE") not in _LINEAR or not model.tensors[output].shape:
         return []
     match operator.code:
@@ -162,6 +166,10 @@ def _ties(operator: Operator, model: Model) -> list[_Tie]:
                 _Tie(source=name, target=output, places=np.arange(shape[-1]), onto=np.arange(end - shape[-1], end))
                 for name, shape, end in zip(operator.inputs, shapes, ends, strict=True)
             ]
+        case "CONCATENATION" if operator.options["axis"] != len(shapes[0]) - 1 and not _has_constant(operator, model):
+            return [replace(whole[0], source=name) for name in operator.inputs]
+        case "SLICE" if shapes[0][-1] == len(channels):
+            return whole
         case "MEAN" if len(shapes[0]) - 1 not in model.tensors[operator.inputs[1]].content % len(shapes[0]):
             return whole
         case "PAD" if not model.tensors[operator.inputs[1]].content[-1].any():
@@ -170,6 +178,12 @@ def _ties(operator: Operator, model: Model) -> list[_Tie]:
         case "RESHAPE" if shapes[0] and len(channels) % shapes[0][-1] == 0:
             return [replace(whole[0], places=channels % shapes[0][-1])]
     return []
+
+
+def _whole(model: Model, source: str, target: str) -> _Tie:
+    """Both tensors have the same factors, channel by channel."""
+    channels = np.arange(_channels(model, target))
+    return _Tie(source=source, target=target, places=channels, onto=channels)
 
 
 def _absorbs(operator: Operator, model: Model, name: str) -> bool:

@@ -35,22 +35,37 @@ class Family:
 
 
 def recurrence(model: Model) -> list[Operator]:
-    """The steps of unrolled recurrent cells: matrices that several operators share, and all between them.
+    """The steps of recurrent cells: matrices that several operators share or that feed a state, and all between them.
 
     step t:  memory ─► FULLY_CONNECTED (shared weights) ─► ADD ─► LOGISTIC, TANH, MUL … ─► memory ─► step t + 1
     """
     matrices = [each for each in model.operators if each.code == "FULLY_CONNECTED"]
     uses = Counter(each.inputs[1] for each in matrices)
     shared = {each.outputs[0] for each in matrices if uses[each.inputs[1]] > 1}
-    if not shared:
+    fed_back = _fed_back(model, {each.outputs[0] for each in matrices})
+    if not shared | fed_back:
         return []
     after = _reached(model.operators, shared)
     before = _reaching(model.operators, shared)
     # The first step has no matrix before it and the last one none after it: their gates are elementwise all the same.
     first = _reaching(model.operators, shared, only=_ELEMENTWISE)
     last = _reached(model.operators, shared, only=_ELEMENTWISE)
-    members = (after & before) | first | last
+    members = (after & before) | first | last | fed_back
     return [each for each in model.operators if each.outputs[0] in members]
+
+
+def _fed_back(model: Model, matrices: set[str]) -> set[str]:
+    """Operators between a state that comes in and the same state that goes out, where a matrix is among them.
+
+    That is a recurrence of one step, or few; the state of a convolution only passes CONCATENATION and SLICE.
+    """
+    found = set[str]()
+    for past, following in model.states:
+        readers = {each.outputs[0] for each in model.operators if past in each.inputs}
+        makers = {each.outputs[0] for each in model.operators if following in each.outputs}
+        between = _reached(model.operators, readers) & _reaching(model.operators, makers)
+        found |= between if between & matrices else set()
+    return found
 
 
 def attention(model: Model) -> list[Operator]:

@@ -21,14 +21,15 @@ def put_in_front(front: Model, body: Model) -> Model:
 
     Args:
         front: float32 and flat; its first output has the shape of the body's first input.
-        body: flat, of any precision. Further inputs and outputs of both stay inputs and outputs.
+        body: flat, of any precision. Further inputs and outputs of both stay inputs and outputs, under their names.
     """
     assert len(front.parts()) == len(body.parts()) == 1, "steps are called once the whole model is there"
     made, wanted = front.outputs[0], body.tensors[body.inputs[0]]
     assert front.tensors[made].shape == wanted.shape, (front.tensors[made].shape, wanted.shape)
     assert wanted.name not in front.inputs, f"front and body both have an input '{wanted.name}'"
     is_float = wanted.dtype == "float32"
-    names = {name: name if name in front.inputs else f"{_PREFIX}{name}" for name in front.tensors}
+    public = {*front.inputs, *front.outputs[1:]}
+    names = {name: name if name in public else f"{_PREFIX}{name}" for name in front.tensors}
     if is_float:
         names[made] = wanted.name
     operators = [_renamed(operator, names) for operator in front.operators]

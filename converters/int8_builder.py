@@ -13,7 +13,7 @@ from converters.families import recurrence
 from converters.islands import with_movers
 from converters.lowering.operators import OPERATORS, Int8Rule
 from converters.lowering.outline import outline
-from converters.lowering.records import Model, Quantization, Tensor
+from converters.lowering.records import Array, Model, Quantization, Tensor
 from converters.lowering.writer import write_model
 from converters.mixture import Plan
 from converters.parity import sqnr_db
@@ -56,15 +56,20 @@ class Int8Builder:
         scales = {} if is_recurrent else channel_scales(model, observed.sizes())
         self.equalized: Model = equalize(model, scales)
         self._observed: Observed = observed.divided(model, scales)
+        clips_as_fed = _divided(clips, scales)
         self._ranges: Mapping[str, Range] = choose_ranges(
-            self._observed, self.equalized, method, lambda: write_model(self.equalized, description="equalized"), clips
+            self._observed,
+            self.equalized,
+            method,
+            lambda: write_model(self.equalized, description="equalized"),
+            clips_as_fed,
         )
         self._forms = dynamic_forms(self.equalized)
         self._packed: dict[str, Tensor] = {}
         # In int8 with the nearest levels, and rounded as it is built.
         self._first: tuple[Model, Model] | None = None
-        self.trial_clips: Floats = _spread(clips, _TRIAL_CLIPS)
-        self._expected = TfliteModel(write_model(outline(model), description="float32")).run(self.trial_clips)
+        self.trial_clips: Floats = _spread(clips_as_fed, _TRIAL_CLIPS)
+        self._expected = _run(model, "float32", _spread(clips, _TRIAL_CLIPS))
 
     def build(self, plan: Plan) -> Model:
         """The int8 model in which the operators of a plan compute in float."""
@@ -83,8 +88,7 @@ class Int8Builder:
 
     def sqnr_db_of(self, model: Model) -> float:
         """SQNR in dB of a model's file on the trial clips, against the float32 file."""
-        content = write_model(outline(model), description="trial")
-        return sqnr_db(self._expected, TfliteModel(content).run(self.trial_clips))
+        return sqnr_db(self._expected, _run(model, "trial", self.trial_clips))
 
     def _quantized(self, plan: Plan) -> Model:
         return quantize(self.equalized, self._ranges, with_movers(self.equalized, plan))
@@ -130,3 +134,19 @@ def _at_scale(bias: Tensor, data: Quantization, weights: Quantization) -> Tensor
     quantization = Quantization(scales=scales, zero_points=np.zeros(len(scales), np.int64))
     real = bias.quantization.dequantize(bias.content)
     return replace(bias, data=quantization.quantize(real, bits=32), quantization=quantization)
+
+
+def _run(model: Model, description: str, clips: Floats) -> Floats:
+    content = write_model(outline(model), description=description)
+    return TfliteModel(content, has_states=bool(model.states)).run(clips)
+
+
+def _divided(clips: Array, scales: Mapping[str, Array]) -> Array:
+    """Clips for a model whose tensors are divided by `scales`: its states among the inputs are."""
+    names = [name for name in clips.dtype.names or () if name in scales]
+    if not names:
+        return clips
+    divided = clips.copy()
+    for name in names:
+        divided[name] /= scales[name]
+    return divided

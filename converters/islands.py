@@ -36,7 +36,8 @@ class Bridged:
 def bridge(model: Model, ranges: Mapping[str, Range], keep_float: Collection[str]) -> Bridged:
     """The model with bridges around the operators whose first output is in `keep_float`.
 
-    An input that only int8 operators read is int8; an output is what the operator that makes it is.
+    An input that only int8 operators read is int8; an output is what the operator that makes it is, and a state that
+    comes in is what it is when it goes out.
 
     Args:
         model: float32.
@@ -107,6 +108,10 @@ class _Bridging:
         sides = Counter((name, self._is_float(each)) for each in model.operators for name in free_inputs(model, each))
         self.read_in_float = {name for (name, is_float) in sides if is_float}
         self.stored.update(name for name in model.inputs if name not in self.read_in_float and (name, False) in sides)
+        # A state comes in as it goes out: it is carried on as it is.
+        makers = {name: each for each in model.operators for name in each.outputs}
+        for past, following in model.states:
+            (self.stored.discard if self._is_float(makers[following]) else self.stored.add)(past)
 
     def result(self) -> Bridged:
         for operator in self.model.operators:

@@ -135,6 +135,7 @@ def _activation_scales(bridged: Bridged) -> dict[str, Quantization]:
 
     Tensors that an operator wants at one scale form a group, which takes the union of its ranges;
     a group with a tensor whose scale is fixed takes that.
+    A state has one scale where it comes in and where it goes out.
     """
     groups = _Groups()
     fixed: dict[str, Quantization] = {}
@@ -150,6 +151,9 @@ def _activation_scales(bridged: Bridged) -> dict[str, Quantization]:
                 groups.join(name, members[0])
         if rule in _FIXED:
             fixed[operator.outputs[0]] = _FIXED[rule]
+    for past, following in bridged.model.states:
+        if past in bridged.stored:
+            groups.join(past, following)
     scales: dict[str, Quantization] = {}
     for members in groups.all():
         given = [fixed[name] for name in members if name in fixed]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +86,7 @@ def run_onnx(content: bytes, inputs: Array) -> Floats:
     """
     import onnxruntime
 
-    refusals: tuple[type[Exception], ...] = (RuntimeError, ValueError, *_onnxruntime_errors())
+    refusals: tuple[type[Exception], ...] = (RuntimeError, ValueError, *onnxruntime_errors())
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -116,6 +116,8 @@ class TfliteModel:
         keeps_all: keep every intermediate tensor for `trace`; XNNPACK is left out then, as it keeps them to itself.
         only_time: any number of inputs and outputs, for `TfliteTimer` alone.
         runtime: what runs it.
+        has_states: several inputs and outputs. Examples are then a structured array with a field for each input,
+            and outputs are those of the model's first output.
 
     Raises:
         ConversionError: the file cannot be read, the runtime is missing or refuses it.
@@ -127,6 +129,7 @@ class TfliteModel:
         *,
         keeps_all: bool = False,
         only_time: bool = False,
+        has_states: bool = False,
         runtime: Runtime = DEFAULT_RUNTIME,
     ) -> None:
         content = model.read_bytes() if isinstance(model, Path) else model
@@ -140,17 +143,18 @@ class TfliteModel:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if only_time:
             return
-        if len(inputs) != 1 or len(outputs) != 1:
+        if (len(inputs) != 1 or len(outputs) != 1) and not has_states:
             raise ConversionError(
                 f"the model has {len(inputs)} inputs and {len(outputs)} outputs; expected one of each"
             )
-        self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
-        self.input = _spec(inputs[0])
-        self.output = _spec(outputs[0])
+        self._places = {str(each["name"]): int(each["index"]) for each in (*inputs, *outputs)}
+        self.inputs = tuple(map(_spec, inputs))
+        self.outputs = tuple(map(_spec, outputs))
+        self.input, self.output = self.inputs[0], self.outputs[0]
 
     def run(self, inputs: Array) -> Floats:
         """Outputs in real units, float32, shape (examples, *output axes), of inputs in real units."""
-        return self.output.dequantize(self.run_stored(self.input.quantize(inputs)))
+        return self.output.dequantize(self.run_stored(self._stored(inputs)))
 
     def run_stored(self, inputs: Array) -> Array:
         """Outputs in the model's own dtype of inputs in the model's own dtype."""
@@ -160,21 +164,37 @@ class TfliteModel:
         """The named tensors after each example, in real units; needs `keeps_all`."""
         details = {detail["name"]: detail for detail in self._interpreter.get_tensor_details()}
         kept = [(name, details[name]["index"], *details[name]["quantization"]) for name in names]
-        for example in _examples(self.input.quantize(inputs)):
+        for example in _examples(self._stored(inputs)):
             self._invoke(example)
             yield {
                 name: _real(self._interpreter.get_tensor(index), scale, zero_point)
                 for name, index, scale, zero_point in kept
             }
 
-    def _invoke(self, example: Array) -> Array:
+    def step(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Every output by its name, from every input by its name, all in the model's own dtypes."""
         try:
-            self._interpreter.set_tensor(self._input_index, example)
+            for name, fed in feeds.items():
+                self._interpreter.set_tensor(self._places[name], fed)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as cause:
-            raise ConversionError(f"{self._runtime} cannot run the model on shape {example.shape}: {cause}") from cause
-        stored: Array = self._interpreter.get_tensor(self._output_index)
+            shapes = ", ".join(str(fed.shape) for fed in feeds.values())
+            raise ConversionError(f"{self._runtime} cannot run the model on shape {shapes}: {cause}") from cause
+        return {spec.name: self._interpreter.get_tensor(self._places[spec.name]) for spec in self.outputs}
+
+    def _stored(self, inputs: Array) -> Array:
+        """Inputs in real units as the model's own dtypes."""
+        if inputs.dtype.names is None:
+            return self.input.quantize(inputs)
+        stored = np.empty(len(inputs), [(spec.name, spec.dtype, spec.shape[1:]) for spec in self.inputs])
+        for spec in self.inputs:
+            stored[spec.name] = spec.quantize(inputs[spec.name])
         return stored
+
+    def _invoke(self, example: Array) -> Array:
+        names = example.dtype.names
+        feeds = {self.input.name: example} if names is None else {name: example[name] for name in names}
+        return self.step(feeds)[self.output.name]
 
 
 class TfliteTimer:
@@ -231,7 +251,7 @@ def _real(stored: Array, scale: float, zero_point: int) -> Floats:
     return (stored.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
-def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+def onnxruntime_errors() -> tuple[type[Exception], ...]:
     """ONNX Runtime's own errors, which have no common public ancestor but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

@@ -46,6 +46,29 @@ def to_onnx(
     Raises:
         ConversionError: the module does not run on `example`, or has no ONNX form.
     """
+    return to_onnx_of_several(module, (example,), input_names=(input_name,), output_names=(output_name,), opset=opset)
+
+
+def to_onnx_of_several(
+    module: torch.nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    *,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    opset: int = OPSET,
+) -> onnx.ModelProto:
+    """The same for a network with several tensors in and out, such as one that carries states on.
+
+    Args:
+        module: gives one tensor for one output name, else a tuple of as many as there are names.
+        examples: one tensor for each input.
+        input_names: of the graph's inputs.
+        output_names: of the graph's outputs.
+        opset: as `to_onnx` takes it.
+
+    Raises:
+        ConversionError: the module does not run on the examples, or has no ONNX form.
+    """
     import torch
 
     parameter = next(iter(module.parameters()), None)
@@ -54,21 +77,22 @@ def to_onnx(
     written = io.BytesIO()
     try:
         with evaluating(module), warnings.catch_warnings():
-            _check_output(module, example)
+            if len(output_names) == 1:
+                _check_output(module, *examples)
             # The exporter warns that it is the older one and that lengths are recorded as they are. Both are meant.
             warnings.simplefilter("ignore")
             with _recorded_faithfully():
                 torch.onnx.export(
                     module,
-                    (example,),
+                    examples,
                     written,  # type: ignore[arg-type]  # a stream is fine with this exporter
                     dynamo=False,
                     opset_version=opset,
-                    input_names=[input_name],
-                    output_names=[output_name],
+                    input_names=list(input_names),
+                    output_names=list(output_names),
                 )
     except (RuntimeError, ValueError, TypeError, IndexError) as cause:
-        shape = tuple(example.shape)
+        shape = tuple(examples[0].shape)
         raise ConversionError(
             f"{type(module).__name__} has no ONNX form for an input of shape {shape}: {cause}"
         ) from cause

@@ -13,6 +13,7 @@ from android_bench.cli_engine import engine_parser
 from android_bench.cli_phones import devices_parser, doctor_parser
 from android_bench.cli_report import baseline_parser, history_parser, report_parser
 from android_bench.cli_selftest import selftest_parser
+from android_bench.cli_stream import stream_arguments
 from android_bench.cli_virtual import phone_parser
 from tkd.cli.data import _parser as data_parser
 from tkd.cli.evaluate import _parser as evaluate_parser
@@ -32,6 +33,7 @@ BENCH: dict[str, Callable[[list[str]], object]] = {
     "devices": lambda words: devices_parser().parse_args(words),
     "doctor": lambda words: doctor_parser().parse_args(words),
     "phone": lambda words: phone_parser().parse_args(words),
+    "stream": stream_arguments,
 }
 PARSERS: dict[str, Callable[[list[str]], object]] = {
     "tkd-data": lambda words: data_parser().parse_args(words),

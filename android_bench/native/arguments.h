@@ -6,7 +6,8 @@
 
 static struct {
     const char *engine, *model, *stages, *golden_input, *golden_output, *eval_inputs, *delegate;
-    int64_t threads, warmup_ms, warmup_runs, min_timed_ms, min_runs, max_runs, memory_runs, count_runs, golden_bound_ppm;
+    int64_t threads, warmup_ms, warmup_runs, min_timed_ms, min_runs, max_runs, memory_runs, count_runs;
+    int64_t golden_bound_ppm, hop_us, sustain_ms;
 } args = {.delegate = "xnnpack",
           .threads = 1,
           .warmup_ms = 500,
@@ -16,7 +17,9 @@ static struct {
           .max_runs = 200000,
           .memory_runs = 20,
           .count_runs = 5,
-          .golden_bound_ppm = 100};
+           .hop_us = 10000,
+           .sustain_ms = 60000,
+           .golden_bound_ppm = 100};
 
 static const struct {
     const char *key;
@@ -38,11 +41,13 @@ static const struct {
     {"max_runs", 0, &args.max_runs, 1, 10000000},
     {"memory_runs", 0, &args.memory_runs, 1, 10000000},
     {"count_runs", 0, &args.count_runs, 1, 10000},
+    {"hop_us", 0, &args.hop_us, 1, 60000000},
+    {"sustain_ms", 0, &args.sustain_ms, 1, 3600000},
     {"golden_bound_ppm", 0, &args.golden_bound_ppm, 0, 1000000},
 };
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };
 
-static const char *const STAGES[] = {"golden", "latency", "memory", "eval", "count", "profile", "operators"};
+static const char *const STAGES[] = {"golden", "latency", "memory", "eval", "count", "profile", "operators", "sustain"};
 enum { STAGE_COUNT = sizeof STAGES / sizeof STAGES[0] };
 static int wanted[STAGE_COUNT], probing;
 
@@ -90,7 +95,7 @@ static int take_stages(void) {
             if (strlen(STAGES[i]) == length && !strncmp(at, STAGES[i], length) && !wanted[i]) found = wanted[i] = 1;
         if (!found)
             fail(ARGUMENTS,
-                 "stages=%.200s: expected some of golden,latency,memory,eval,count,profile,operators, each once, or "
+                 "stages=%.200s: expected some of golden,latency,memory,eval,count,profile,operators,sustain, each once, or "
                  "probe alone",
                  args.stages);
         count++;
@@ -108,6 +113,11 @@ static void take_arguments(int count, char **words) {
     if (!args.engine || !args.model) fail(ARGUMENTS, "missing argument: %s", !args.engine ? "engine" : "model");
     if ((wants("memory") || wants("profile")) && stages > 1)
         fail(ARGUMENTS, "stages=%.200s: memory and profile are measured in a process of their own", args.stages);
+    if (wants("sustain") && (wants("latency") || wants("eval") || wants("count")))
+        fail(ARGUMENTS, "stages=%.200s: sustain goes with golden only", args.stages);
+    if (args.sustain_ms * 1000 < args.hop_us)
+        fail(ARGUMENTS, "sustain_ms=%lld is shorter than one hop of hop_us=%lld", (long long)args.sustain_ms,
+             (long long)args.hop_us);
 #ifndef TKD_TICKS
     if (wants("operators")) fail(ARGUMENTS, "operators are counted by the build with -DTKD_TICKS -rdynamic");
 #endif

@@ -9,13 +9,15 @@ typedef long ssize_t;
 struct timespec {
     long tv_sec, tv_nsec;
 };
-enum { O_RDONLY = 0, O_WRONLY = 1, SEEK_SET = 0, SEEK_END = 2, CLOCK_MONOTONIC = 1, RTLD_NOW = 2, EINTR = 4 };
+enum { O_RDONLY = 0, O_WRONLY = 1, SEEK_SET = 0, SEEK_END = 2, RTLD_NOW = 2, EINTR = 4 };
+enum { CLOCK_MONOTONIC = 1, CLOCK_PROCESS_CPUTIME_ID = 2 };
 int open(const char *, int, ...);
 ssize_t read(int, void *, size_t);
 ssize_t write(int, const void *, size_t);
 int close(int);
 long lseek(int, long, int);
 int clock_gettime(int, struct timespec *);
+int nanosleep(const struct timespec *, struct timespec *);
 int sched_getaffinity(int, size_t, void *);
 long syscall(long, ...);
 unsigned long getauxval(unsigned long);

@@ -23,6 +23,11 @@ typedef struct { /* TfLiteXNNPackDelegateOptions begins so; returned through a p
     unsigned char rest[1020];
 } XnnpackOptions;
 
+typedef struct { /* TfLiteQuantizationParams */
+    float scale;
+    int32_t zero_point;
+} QuantizationParams;
+
 typedef struct { /* TfLiteOpaqueDelegateBuilder */
     void *data;
     int (*prepare)(Context *, Delegate *, void *data);
@@ -71,6 +76,8 @@ enum { ALLOWS_DYNAMIC_TENSORS = 1, BUILTIN_DELEGATE = 51 };
     row(void, TfLiteInterpreterOptionsSetTelemetryProfiler, (Options *, Profiler *))            \
     row(Delegate *, TfLiteOpaqueDelegateCreate, (const DelegateBuilder *))                      \
     row(int, TfLiteInterpreterModifyGraphWithDelegate, (Interpreter *, Delegate *))             \
+    row(const char *, TfLiteTensorName, (const Tensor *))                                       \
+    row(QuantizationParams, TfLiteTensorQuantizationParams, (const Tensor *))                   \
     row(int, TfLiteOpaqueContextGetExecutionPlan, (Context *, IntArray **))                     \
     row(int, TfLiteOpaqueContextGetNodeAndRegistration, (Context *, int, Node **, Operator **)) \
     row(int, TfLiteOperatorGetBuiltInCode, (const Operator *))                                  \

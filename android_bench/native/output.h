@@ -88,11 +88,16 @@ __attribute__((format(printf, 2, 3))) _Noreturn static void fail(Stage stage, co
     _exit(stage);
 }
 
-static int64_t now_ns(void) {
+static int64_t read_clock(int clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
+
+static int64_t now_ns(void) { return read_clock(CLOCK_MONOTONIC); }
+
+/* Time that processors spent on this process, all threads together. */
+static int64_t cpu_ns(void) { return read_clock(CLOCK_PROCESS_CPUTIME_ID); }
 
 static void *reserve(size_t bytes, const char *what) {
     void *memory = malloc(bytes ? bytes : 1);

@@ -15,6 +15,7 @@
 #include "probe.h"
 #include "processor.h"
 #include "profiler.h"
+#include "streams.h"
 
 enum { PROTOCOL = 1, EVAL_CLIPS_PER_LINE = 64, PROBES = 2000, WARM_UPS_BEFORE_COUNT = 2 };
 
@@ -148,12 +149,10 @@ static void load_model(Profiler *profiler) {
     int64_t init_ns = now_ns() - before;
     mark(REGION_INIT, 0, END);
 
-    int inputs = TfLiteInterpreterGetInputTensorCount(interpreter),
-        outputs = TfLiteInterpreterGetOutputTensorCount(interpreter);
-    if (inputs != 1 || outputs != 1)
-        fail(INIT, "the model has %d inputs and %d outputs; expected one of each", inputs, outputs);
-    input = spec_of(TfLiteInterpreterGetInputTensor(interpreter, 0), "input");
-    output = spec_of(TfLiteInterpreterGetOutputTensor(interpreter, 0), "output");
+    find_tensors(interpreter);
+    reset_states();
+    input = spec_of(input_tensor, "input");
+    output = spec_of(output_tensor, "output");
     output_copy = reserve(output.bytes, "an output");
     read_nodes();
     say("{\"event\":\"init\",\"init_ns\":%lld", (long long)init_ns);
@@ -162,24 +161,26 @@ static void load_model(Profiler *profiler) {
     say(",\"invoke_path\":\"c_api\"");
     say_spec("input", &input);
     say_spec("output", &output);
+    say(",\"states\":%d", state_count);
     end_line();
 }
 
 static void set_input(const Array *array, int64_t example) {
-    Tensor *tensor = TfLiteInterpreterGetInputTensor(interpreter, 0);
-    if (TfLiteTensorCopyFromBuffer(tensor, array->data + (size_t)example * input.bytes, input.bytes))
+    if (TfLiteTensorCopyFromBuffer(input_tensor, array->data + (size_t)example * input.bytes, input.bytes))
         fail(INFERENCE, "the engine did not take input %lld: %s", (long long)example, engine_message);
 }
 
+/* One inference; of a stream one hop, whose states are carried on. */
 static void invoke(Stage stage) {
     if (TfLiteInterpreterInvoke(interpreter)) fail(stage, "an inference failed: %s", engine_message);
+    carry_states();
 }
 
 /* The output for one example; valid until the next call. */
 static const unsigned char *answer(const Array *array, int64_t example, Stage stage) {
     set_input(array, example);
     invoke(stage);
-    if (TfLiteTensorCopyToBuffer(TfLiteInterpreterGetOutputTensor(interpreter, 0), output_copy, output.bytes))
+    if (TfLiteTensorCopyToBuffer(output_tensor, output_copy, output.bytes))
         fail(stage, "the engine gave no output for example %lld: %s", (long long)example, engine_message);
     return output_copy;
 }
@@ -238,6 +239,7 @@ static void first_inference(const Array *inputs) {
 static void prove_golden(const Array *inputs, const Array *expected) {
     double error = 0, largest = 0;
     size_t numbers = output.bytes / output.dtype->bytes;
+    reset_states();
     for (int64_t i = 0; i < inputs->examples; i++) {
         const unsigned char *seen = answer(inputs, i, INFERENCE);
         for (size_t j = 0; j < numbers; j++) {
@@ -275,22 +277,55 @@ static void measure_latency(const Array *inputs) {
         elapsed = now_ns() - start;
     } while (warm_ups < args.warmup_runs || elapsed < args.warmup_ms * 1000000);
 
-    int64_t runs = 0, after;
+    int64_t runs = 0, after, cpu_before = cpu_ns();
     start = now_ns();
     const int64_t enough = start + args.min_timed_ms * 1000000;
     do {
         int64_t before = now_ns();
         int failed = TfLiteInterpreterInvoke(interpreter);
+        carry_states();
         after = now_ns();
         if (failed) fail(INFERENCE, "an inference failed: %s", engine_message);
         samples[runs++] = after - before;
     } while (runs < args.max_runs && (runs < args.min_runs || after < enough));
+    int64_t cpu = cpu_ns() - cpu_before;
 
     say("{\"event\":\"warmup\",\"runs\":%lld,\"total_ns\":%lld", (long long)warm_ups, (long long)elapsed);
     end_line();
     say("{\"event\":\"samples\",\"ns\":[");
     for (int64_t i = 0; i < runs; i++) say("%s%lld", i ? "," : "", (long long)samples[i]);
-    say("],\"wall_ns\":%lld", (long long)(after - start));
+    say("],\"wall_ns\":%lld,\"cpu_ns\":%lld", (long long)(after - start), (long long)cpu);
+    end_line();
+}
+
+static void wait_until(int64_t due_ns) {
+    for (int64_t left; (left = due_ns - now_ns()) > 0;) {
+        struct timespec rest = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+        nanosleep(&rest, 0);
+    }
+}
+
+/* Hops as they come in use: one every hop_us, each with its input set, and rest between them. */
+static void sustain(const Array *inputs) {
+    int64_t wanted_hops = args.sustain_ms * 1000 / args.hop_us, hop_ns = args.hop_us * 1000, late = 0;
+    int64_t *samples = reserve((size_t)wanted_hops * sizeof samples[0], "samples");
+    memset(samples, 0, (size_t)wanted_hops * sizeof samples[0]);
+    reset_states();
+    int64_t start = now_ns(), cpu_before = cpu_ns();
+    for (int64_t i = 0; i < wanted_hops; i++) {
+        wait_until(start + i * hop_ns);
+        int64_t before = now_ns();
+        set_input(inputs, i % inputs->examples);
+        invoke(INFERENCE);
+        int64_t after = now_ns();
+        samples[i] = after - before;
+        late += after > start + (i + 1) * hop_ns;
+    }
+    int64_t cpu = cpu_ns() - cpu_before, wall = now_ns() - start;
+    say("{\"event\":\"sustained\",\"hop_us\":%lld,\"late\":%lld,\"cpu_ns\":%lld,\"wall_ns\":%lld,\"ns\":[",
+        (long long)args.hop_us, (long long)late, (long long)cpu, (long long)wall);
+    for (int64_t i = 0; i < wanted_hops; i++) say("%s%lld", i ? "," : "", (long long)samples[i]);
+    say("]");
     end_line();
 }
 
@@ -327,6 +362,7 @@ static int reset_peak(void) { /* proc(5), clear_refs */
 }
 
 static void evaluate(const Array *inputs) {
+    if (state_count) fail(EVAL, "the model has %d states: it hears hops, and eval feeds clips", state_count);
     size_t numbers = output.bytes / output.dtype->bytes;
     for (int64_t i = 0; i < inputs->examples; i++) {
         if (i % EVAL_CLIPS_PER_LINE == 0) say("{\"event\":\"eval\",\"first\":%lld,\"outputs\":[", (long long)i);
@@ -405,6 +441,7 @@ static void run_stages(void) {
         if (wants("golden")) prove_golden(&inputs, &expected);
         if (wants("latency")) measure_latency(&inputs);
         if (wants("count")) count_instructions(&inputs);
+        if (wants("sustain")) sustain(&inputs);
         if (wants("profile")) profile(&inputs);
         if (wants("operators")) count_operators(&inputs);
     }

@@ -100,6 +100,8 @@ class Model:
         inputs: names of tensors.
         outputs: names of tensors.
         steps: subgraphs called by IF; the first has index 1 in the file. Empty in a flat model.
+        states: of a model that is run hop by hop, (input, output) of each state: whoever runs it gives the output of
+            one hop as the input of the next. Empty for a model without a memory.
     """
 
     tensors: Mapping[str, Tensor]
@@ -107,6 +109,7 @@ class Model:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     steps: tuple[Model, ...] = ()
+    states: tuple[tuple[str, str], ...] = ()
 
     def parts(self) -> tuple[Model, ...]:
         """Every subgraph of the file, this one first."""

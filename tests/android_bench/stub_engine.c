@@ -4,6 +4,8 @@
  *     fail=N      the N-th inference fails          nan=N     the N-th gives NaN
  *     inputs=N    the model says it has N inputs    batch=N   the input's first axis
  *     type=N      the tensors' TfLiteType           lost=1    the tensors have no memory
+ *     states=1    a state of the logits' shape, past_sum and next_sum, is added to the logits and becomes them
+ *     states=2    the same, but it goes out under another name; states=3: with other bytes
  *
  * Logit c is the sum of the features c, c + classes, c + 2 classes …; int8 saturates.
  */
@@ -15,13 +17,19 @@
 #include <string.h>
 
 typedef struct {
-    int type, features, classes, fail, nan, inputs, batch, lost;
+    int type, features, classes, fail, nan, inputs, batch, lost, states;
 } Model;
 typedef struct {
     int type, axes, shape[2];
     size_t bytes;
     void *data;
+    const char *name;
+    int zero_point;
 } Tensor;
+typedef struct {
+    float scale;
+    int32_t zero_point;
+} QuantizationParams;
 typedef struct {
     int32_t num_threads;
     char more[60];
@@ -49,7 +57,7 @@ typedef struct {
 typedef struct {
     Model model;
     Options options;
-    Tensor input, output;
+    Tensor input, output, past, next;
     int invokes;
 } Interpreter;
 
@@ -82,6 +90,8 @@ Model *TfLiteModelCreateFromFile(const char *path) {
     made.inputs = option(text, "inputs=", 1);
     made.batch = option(text, "batch=", 1);
     made.lost = option(text, "lost=", 0);
+    made.states = option(text, "states=", 0);
+    if (made.states) made.inputs = 2;
     Model *model = malloc(sizeof made);
     *model = made;
     return model;
@@ -116,7 +126,7 @@ Interpreter *TfLiteInterpreterCreate(const Model *model, const Options *options)
 
 static Tensor tensor(const Model *model, int batch, int count) {
     size_t bytes = batch < 0 ? 0 : (size_t)batch * (size_t)count * (model->type == 1 ? 4 : 1);
-    return (Tensor){model->type, 2, {batch, count}, bytes, model->lost ? 0 : calloc(1, bytes ? bytes : 1)};
+    return (Tensor){model->type, 2, {batch, count}, bytes, model->lost ? 0 : calloc(1, bytes ? bytes : 1), "", 0};
 }
 
 int TfLiteInterpreterAllocateTensors(Interpreter *interpreter) {
@@ -127,6 +137,10 @@ int TfLiteInterpreterAllocateTensors(Interpreter *interpreter) {
     }
     interpreter->input = tensor(&interpreter->model, interpreter->model.batch, interpreter->model.features);
     interpreter->output = tensor(&interpreter->model, 1, interpreter->model.classes);
+    interpreter->past = tensor(&interpreter->model, 1, interpreter->model.classes);
+    interpreter->next = tensor(&interpreter->model, 1, interpreter->model.classes + (interpreter->model.states == 3));
+    interpreter->past.name = "past_sum";
+    interpreter->next.name = interpreter->model.states == 2 ? "next_other" : "next_sum";
     return 0;
 }
 
@@ -142,27 +156,31 @@ int TfLiteInterpreterInvoke(Interpreter *interpreter) {
         float sum = interpreter->invokes == model->nan ? NAN : 0;
         for (int f = c; f < model->features; f += model->classes)
             sum += model->type == 1 ? ((float *)interpreter->input.data)[f] : ((int8_t *)interpreter->input.data)[f];
+        if (model->states)
+            sum += model->type == 1 ? ((float *)interpreter->past.data)[c] : ((int8_t *)interpreter->past.data)[c];
         if (model->type == 1)
             ((float *)interpreter->output.data)[c] = sum;
         else
             ((int8_t *)interpreter->output.data)[c] = (int8_t)(sum > 127 ? 127 : sum < -128 ? -128 : sum);
     }
+    if (model->states) memcpy(interpreter->next.data, interpreter->output.data, interpreter->output.bytes);
     if (profiler) profiler->end_op(profiler, handle);
     return 0;
 }
 
 int32_t TfLiteInterpreterGetInputTensorCount(const Interpreter *interpreter) { return interpreter->model.inputs; }
 int32_t TfLiteInterpreterGetOutputTensorCount(const Interpreter *interpreter) {
-    (void)interpreter;
-    return 1;
+    return interpreter->model.states ? 2 : 1;
 }
 Tensor *TfLiteInterpreterGetInputTensor(Interpreter *interpreter, int32_t i) {
-    (void)i;
-    return &interpreter->input;
+    return interpreter->model.states && i == 0 ? &interpreter->past : &interpreter->input;
 }
 const Tensor *TfLiteInterpreterGetOutputTensor(Interpreter *interpreter, int32_t i) {
-    (void)i;
-    return &interpreter->output;
+    return interpreter->model.states && i == 1 ? &interpreter->next : &interpreter->output;
+}
+const char *TfLiteTensorName(const Tensor *tensor) { return tensor->name; }
+QuantizationParams TfLiteTensorQuantizationParams(const Tensor *tensor) {
+    return (QuantizationParams){1, tensor->zero_point};
 }
 int TfLiteTensorType(const Tensor *tensor) { return tensor->type; }
 int32_t TfLiteTensorNumDims(const Tensor *tensor) { return tensor->axes; }

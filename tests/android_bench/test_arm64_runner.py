@@ -28,6 +28,7 @@ from android_bench.runner import (
 )
 from tests.android_bench.arm64_machine import SYSROOT, Arm64Machine
 from tests.android_bench.bench_toys import outputs_of
+from tests.android_bench.stream_toys import write_toy_stream
 
 QUICK = RunPlan(warmup_ms=1, min_timed_ms=1, min_runs=5, max_runs=50, memory_runs=3, timeout_s=120)
 PLACE = BlockPlace(index=0, order=0, started_utc="2026-01-01T00:00:00Z", load_1min=0.0)
@@ -260,3 +261,10 @@ def test_the_sources_need_no_header_of_a_framework():
     includes = {line for path in SOURCES.glob("*.[ch]") for line in path.read_text().splitlines() if "#include" in line}
 
     assert not [line for line in includes if "tensorflow" in line or "litert" in line]
+
+
+def test_a_stream_is_proven_hop_by_hop_and_one_hop_is_counted(counting, tmp_path):
+    counted, facts = run_instructions(counting, write_toy_stream(tmp_path), QUICK)
+
+    assert counted.inference > 0
+    assert facts.init["states"] == 1

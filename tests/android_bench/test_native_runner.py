@@ -369,3 +369,66 @@ def test_no_argument_crashes_the_runner(built, words):
 
     assert code in (RunnerExit.ARGUMENTS, RunnerExit.INIT)
     assert set(FIELDS_OF_EVENT["error"]) <= lines[-1].keys()
+
+
+def stream_case(tmp_path: Path, built: Path, kind: str = "float32", states: int = 1) -> Case:
+    """A model whose state is added to its logits and becomes them: logits are running sums over the hops."""
+    case = Case(tmp_path, built, kind, f"states={states}")
+    hops = np.random.default_rng(6).integers(-3, 4, (6, 8)).astype(kind)
+    sums = np.cumsum([[row[c::3].astype(np.float32).sum() for c in range(3)] for row in hops], axis=0)
+    np.save(tmp_path / "golden_input.npy", hops)
+    np.save(tmp_path / "golden_output.npy", sums.clip(-128, 127).astype(kind))
+    return case
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_states_of_a_stream_are_carried_from_hop_to_hop_and_begin_as_zeros(tmp_path, built, kind):
+    # The first inference has moved the states on before the golden hops are fed: they are put back.
+    code, lines = stream_case(tmp_path, built, kind).run("golden,latency")
+
+    assert code == 0
+    assert (lines[1]["states"], lines[3]["ok"], lines[3]["examples"]) == (1, True, 6)
+    assert lines[5]["cpu_ns"] >= 0
+
+
+def test_hops_come_at_their_own_pace_and_all_of_them_are_kept(tmp_path, built):
+    code, lines = stream_case(tmp_path, built).run("golden,sustain", "hop_us=2000", "sustain_ms=100")
+
+    assert code == 0
+    assert [line["event"] for line in lines] == ["hello", "init", "first", "golden", "sustained", "done"]
+    sustained = lines[4]
+    assert (len(sustained["ns"]), sustained["hop_us"]) == (50, 2000)
+    assert sustained["wall_ns"] >= 49 * 2_000_000
+    assert 0 <= sustained["late"] <= 50
+
+
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [(2, "state 'sum' comes in and never goes out"), (3, "goes out with TfLite type 1 and 16 bytes and comes in with")],
+)
+def test_a_state_that_does_not_come_back_as_it_was_is_refused(tmp_path, built, states, message):
+    code, lines = stream_case(tmp_path, built, states=states).run("golden,latency")
+
+    assert code == RunnerExit.INIT
+    assert message in lines[-1]["message"]
+
+
+def test_a_stream_answers_no_clips(tmp_path, built):
+    code, lines = stream_case(tmp_path, built).run("golden,eval")
+
+    assert code == RunnerExit.EVAL
+    assert "the model has 1 states: it hears hops" in lines[-1]["message"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("golden,sustain", "hop_us=5000", "sustain_ms=4"), "is shorter than one hop"),
+        (("sustain,latency",), "sustain goes with golden only"),
+    ],
+)
+def test_a_pace_that_makes_no_sense_is_refused(tmp_path, built, words, message):
+    code, lines = stream_case(tmp_path, built).run(*words)
+
+    assert code == RunnerExit.ARGUMENTS
+    assert message in lines[-1]["message"]

@@ -182,6 +182,8 @@ FEATURES: dict[str, FeatureConfig] = {
     "cnn-baseline": dataclasses.replace(_TCRESNET, window_ms=40, hop_ms=20, n_fft=1024),
     # Kim et al. 2021, arXiv 2106.04140 (torchaudio's MelSpectrogram, centred): 101 frames; also our small teacher's.
     "bcresnet": _LOG_MEL,
+    # The same without centring, for streams: a centred frame waits for half a window, and the first sees a mirror.
+    "bcresnet-causal": dataclasses.replace(_LOG_MEL, is_centred=False),
 }
 
 

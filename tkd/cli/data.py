@@ -34,7 +34,7 @@ def _command(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(_PROGRAM, "Make a data set in the layout of Speech Commands, or check one.")
-    actions = made.add_subparsers(required=True, metavar="synth | noisy | check")
+    actions = made.add_subparsers(required=True, metavar="synth | noisy | stream | check")
     synth = actions.add_parser(
         "synth",
         help="speak a keyword corpus with espeak-ng, or compute sound events (synthetic!)",
@@ -72,6 +72,23 @@ def _parser() -> argparse.ArgumentParser:
     noisy.add_argument("--most", type=int, default=0, metavar="N", help="clips of a word in a split (default: all)")
     _add_making_options(noisy)
     noisy.set_defaults(action=_noisy)
+    stream = actions.add_parser(
+        "stream",
+        help="minutes of background with words at known times",
+        description="Makes one long recording of scenes in noise, some with a keyword, some with another word, from a "
+        "data set in the layout of Speech Commands, and lists in words.csv what sounds when. For tkd-eval --stream.",
+        argument_default=argparse.SUPPRESS,
+    )
+    stream.add_argument("--data", type=Path, required=True, metavar="DIR", help="the words, and background noise")
+    stream.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the result goes")
+    stream.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of sound (default: %(default)s)")
+    stream.add_argument("--split", choices=SPLITS, default="test", help="whose words are heard (default: test)")
+    stream.add_argument("--snr-db", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
+                        help="word to noise, each word draws its own (default: 5 30)")  # fmt: skip
+    stream.add_argument("--seed", type=int, default=0, metavar="S", help="fixes every sample (default: %(default)s)")
+    stream.add_argument("--force", action="store_true", default=False, help="replace what is in DIR")
+    stream.add_argument("--json", metavar="PATH|-", default=None, help="write the manifest as JSON, - for stdout")
+    stream.set_defaults(action=_stream)
     check = actions.add_parser(
         "check",
         help="say what a data set holds and what is wrong with it",
@@ -88,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
                        help="of a folder: other rates and channels are no faults")  # fmt: skip
     check.add_argument("--labels", default="", metavar="FILE", help="of a folder: its CSV file of labels")
     check.set_defaults(action=_check)
-    for action in (synth, noisy, check):
+    for action in (synth, noisy, stream, check):
         add_common_options(action)
     return made
 
@@ -182,6 +199,34 @@ def _noisy(arguments: argparse.Namespace) -> int:
         counts = ", ".join(f"{split} {manifest['clips'][split]:,}" for split in SPLITS)
         print(f"{folder}: {outcome}")
         print(f"  {len(plan.clips):,} clips ({counts}) of {settings.seconds:g} s, seed {settings.seed}; {INTERVALS}")
+        if manifest["synthetic"]:
+            print("  SYNTHETIC speech: say so beside every number")
+    return ExitCode.GOOD
+
+
+def _stream(arguments: argparse.Namespace) -> int:
+    from tkd.data.stream import MANIFEST, WORDS, StreamSettings, is_made_already, make_stream
+
+    low, high = arguments.snr_db
+    settings = StreamSettings(minutes=arguments.minutes, seed=arguments.seed, split=arguments.split, snr_db=(low, high))
+    folder: Path = arguments.out
+    if is_made_already(folder, arguments.data, settings, force=arguments.force):
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        outcome = "is there already, made of the same data with the same settings"
+    else:
+        start = time.monotonic()
+        with progress("mixing seconds", round(60 * settings.minutes), quiet=arguments.quiet) as advance:
+            manifest = make_stream(folder, arguments.data, settings, advance)
+        outcome = f"made in {time.monotonic() - start:.1f} s"
+    if arguments.json:
+        _write_json(arguments.json, manifest)
+    if arguments.json != "-":
+        words = manifest["words"]
+        print(f"{folder}: {outcome}")
+        print(
+            f"  {manifest['seconds'] / 60:.1f} minutes with {words['keywords']} keywords and {words['others']} other "
+            f"words, seed {settings.seed}; {WORDS}"
+        )
         if manifest["synthetic"]:
             print("  SYNTHETIC speech: say so beside every number")
     return ExitCode.GOOD

@@ -28,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
+    if options.stream is not None:
+        from tkd.cli.listen import listen_to_stream
+
+        return listen_to_stream(options)
     # Imports of torch and LiteRT take seconds: after the arguments, so that --help is instant.
     from rich.console import Console
 
@@ -109,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         "mean average precision with intervals and per class where clips have several labels.\n"
         "The first model is the baseline that the others are compared with.",
         "examples:\n  tkd-eval exports/tcresnet8-float32 exports/tcresnet8-int8\n"
-        "  tkd-eval runs/demo/student.safetensors --data speech_commands_v2 --output scores",
+        "  tkd-eval runs/demo/student.safetensors --data speech_commands_v2 --output scores\n"
+        "  tkd-eval exports/lstm-p-stream-int8 --stream data/stream",
     )
     made.add_argument(
         "models", nargs="+", type=Path, metavar="MODEL",
@@ -135,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what runs TFLite files (ai-edge-litert)",
     )  # fmt: skip
     made.add_argument("--runs", action="store_true", help="the models are runs of one network: average them too")
+    _add_stream_options(made)
     made.add_argument("--json", metavar="PATH|-", help="write the result as JSON")
     made.add_argument(
         "--output",
@@ -143,6 +149,40 @@ def _parser() -> argparse.ArgumentParser:
         help="write scores.json and pictures there (confusion and ROC, or precisions)",
     )
     return made
+
+
+def _add_stream_options(made: argparse.ArgumentParser) -> None:
+    stream = made.add_argument_group(
+        "streams", "minutes of sound, heard hop by hop; models are bundles of streams, or checkpoints"
+    )
+    stream.add_argument("--stream", type=Path, metavar="DIR", help="the sound, made by tkd-data stream")
+    stream.add_argument(
+        "--false-alarms-per-hour", type=_time, default=1.0, metavar="N",
+        help="misses and delay are read where there are no more (1)",
+    )  # fmt: skip
+    stream.add_argument(
+        "--smoothing-s", type=_time, default=0.1, metavar="S", help="posteriors are averaged over this time (0.1)"
+    )
+    stream.add_argument(
+        "--refractory-s", type=_time, default=1.0, metavar="S", help="after a detection, none for this time (1)"
+    )
+    stream.add_argument(
+        "--tolerance-s", type=_time, default=0.75, metavar="S",
+        help="a word may be detected until this long after its end (0.75)",
+    )  # fmt: skip
+    stream.add_argument(
+        "--hop-frames", type=int, default=0, metavar="N", help="of a checkpoint's hop (the fewest that it allows)"
+    )
+
+
+def _time(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, saw {text}")
+    return value
 
 
 def _rate(text: str) -> float:

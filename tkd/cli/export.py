@@ -46,6 +46,8 @@ def _command(argv: Sequence[str]) -> int:
     # Imports of torch and onnx take seconds: after the arguments, so that --help is instant.
     _check_tools(options)
     if options.onnx is not None:
+        if options.streaming:
+            raise ConversionError("--streaming derives a stream from a student; an ONNX model is converted as it is")
         from tkd.cli.export_onnx import export_onnx
 
         if options.input != "features":
@@ -54,6 +56,8 @@ def _command(argv: Sequence[str]) -> int:
             )
         wanted = _wanted(options)
         return export_onnx(options, wanted, _gates(options).parity, check)
+    if options.hop_frames and not options.streaming:
+        raise ConversionError("--hop-frames is the hop of a stream; give --streaming too")
     if options.calibration is not None:
         raise ConversionError("--calibration goes with --onnx; a student is calibrated on clips of its --data")
     if options.android is not None and options.input != "waveform":
@@ -83,6 +87,10 @@ def _command(argv: Sequence[str]) -> int:
         Amounts(calibration=options.calibration_clips, pack=options.evaluation_clips, pack_anyway=options.pack_anyway),
         display,
     )
+    if options.streaming:
+        from tkd.cli.export_stream import export_streams
+
+        return export_streams(options, choice, material, _gates(options), _wanted(options), start)
     export = export_student(
         choice,
         material,
@@ -150,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         _PROGRAM,
         "Exports a student to TFLite: PyTorch → ONNX → TFLite float32, and float16, dynamic range or int8 when asked.\n"
         "Every step is compared with the one before, and nothing is written unless all gates are passed.",
-        "examples:\n  tkd-export --student tcresnet --int8\n"
+        "examples:\n  tkd-export --student tcresnet --int8\n  tkd-export --student lstm-p --streaming --int8\n"
         "  tkd-export --onnx detector.onnx --int8 --calibration clips.npz",
     )
     made.add_argument("--student", help="a student's name; its newest completed run is taken, else the starter")
@@ -165,6 +173,18 @@ def _parser() -> argparse.ArgumentParser:
         "--dynamic", action="store_true", help="also one of dynamic range: int8 weights, float in and out"
     )
     made.add_argument("--int8", action="store_true", help="also one in int8; says which operators stay float, and why")
+    made.add_argument(
+        "--streaming",
+        action="store_true",
+        help="models that are run hop by hop, with states as inputs and outputs; see docs/streaming.md",
+    )
+    made.add_argument(
+        "--hop-frames",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="feature frames of a hop of a stream, a multiple of the student's strides (the fewest)",
+    )
     made.add_argument(
         "--input",
         choices=("features", "waveform"),

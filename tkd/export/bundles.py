@@ -46,7 +46,7 @@ from tkd.students import Student, find_student
 Prove = Callable[[BundleContents], Mapping[str, Any]]
 """Runs a file elsewhere before it is written: what `ops.device_engine` of its bundle says; raises where it must not."""
 
-_TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "numpy", "librosa")
+TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "numpy", "librosa")
 _GOLDEN_CLIPS = 4
 OUTSIDE = "front end outside"
 """What the stages are called in which a file with its front end inside is held against torch with it outside."""
@@ -156,7 +156,7 @@ def export_student(
     """
     student = load_student(choice.checkpoint)
     plain = predict(student, material.test.inputs)
-    scale = _input_scale(student, material)
+    scale = input_scale(student, material)
     material = material.scaled(scale)
     feeding = feeding_of(wanted.input, FeatureConfig.from_dict(choice.checkpoint.spec.features), material)
     pack = material.test.at(material.pack)
@@ -235,7 +235,7 @@ def _parity_gates(gates: Gates, material: Material) -> ParityGates:
     return dataclasses.replace(gates.parity, int8_top1_agreement=0.0) if several else gates.parity
 
 
-def _input_scale(student: Student, material: Material) -> Tensor:
+def input_scale(student: Student, material: Material) -> Tensor:
     """What features are divided by before the model gets them, shape (channels,): the size of each channel.
 
     Ones where the student's first layer cannot absorb it.
@@ -304,8 +304,8 @@ def _card(choice: Choice, feeding: Feeding) -> Card:
         documents={
             "front_end.json": feeding.document(),
             "provenance.json": {
-                "parents": _parents(choice),
-                "tools": tool_versions(_TOOLS),
+                "parents": parents_document(choice),
+                "tools": tool_versions(TOOLS),
                 "git": git_state(),
                 "trained_on_synthetic": spec.synthetic,
             },
@@ -313,7 +313,8 @@ def _card(choice: Choice, feeding: Feeding) -> Card:
     )
 
 
-def _parents(choice: Choice) -> dict[str, Any]:
+def parents_document(choice: Choice) -> dict[str, Any]:
+    """What a bundle says that it was made from."""
     spec = choice.checkpoint.spec
     return {
         "checkpoint_sha256": choice.checkpoint.sha256,
@@ -350,8 +351,8 @@ def _contents(file: TfliteFile, made: _Made, outside: tuple[StageComparison, ...
         parity=document["parity"],
         accuracy=accuracy,
         calibration=material.calibration_record() if file.precision == "int8" else {},
-        parents=_parents(choice),
-        tools={**tool_versions(_TOOLS), **_backend_tools(conversion)},
+        parents=parents_document(choice),
+        tools={**tool_versions(TOOLS), **_backend_tools(conversion)},
         git=git_state(),
         data={
             **material.description,

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from converters.bundle import DOCUMENT, Bundle, read_bundle
+from converters.bundle import Bundle, read_bundle
 from converters.bundle_contents import EvaluationPack
+from converters.bundle_folder import DOCUMENT
 from converters.files import sha256_of
 from converters.runners import TfliteModel, run_onnx
 from converters.runtimes import DEFAULT_RUNTIME, Runtime

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _DPI = 130
 _COLUMNS = 3
 # Okabe and Ito 2008, Color Universal Design; yellow is left out, it is too pale for a line.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_STYLES = ("-", "--", "-.", ":")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+STYLES = ("-", "--", "-.", ":")
 # Counts are written into the cells while they can be read.
 _LARGEST_WITH_COUNTS = 20
 
@@ -41,7 +41,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
     for place, summary in enumerate(summaries, start=1):
         _matrix(figure.add_subplot(rows, columns, place), summary)
     figure.suptitle(_caption(evaluation), fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_roc(evaluation: Evaluation, path: Path) -> None:
@@ -49,9 +49,9 @@ def draw_roc(evaluation: Evaluation, path: Path) -> None:
     figure = Figure(figsize=(7.2, 5.6), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     for place, summary in enumerate(evaluation.summaries):
-        colour = _COLOURS[place % len(_COLOURS)]
+        colour = COLOURS[place % len(COLOURS)]
         label = f"{_name(summary)}: area {summary.roc.area:.5f}"
-        style = _STYLES[place % len(_STYLES)]
+        style = STYLES[place % len(STYLES)]
         axes.step(*_visible(summary), style, where="post", color=colour, label=label, linewidth=1.8)
         axes.plot(evaluation.false_alarm_rate, summary.false_reject_rate, "o", color=colour, markersize=6)
     if evaluation.average:
@@ -71,7 +71,7 @@ def draw_roc(evaluation: Evaluation, path: Path) -> None:
     axes.set_title(_caption(evaluation), fontsize=9)
     axes.grid(which="major", color="0.85", linewidth=0.6)
     axes.legend(loc="lower left", fontsize=8, title="less area is better", title_fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_precisions(evaluation: PrecisionEvaluation, path: Path) -> None:
@@ -82,11 +82,11 @@ def draw_precisions(evaluation: PrecisionEvaluation, path: Path) -> None:
     figure = Figure(figsize=(7.2, 1.6 + 0.2 * len(classes)), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     for place, summary in enumerate(evaluation.summaries):
-        colour, scores = _COLOURS[place % len(_COLOURS)], summary.scores
+        colour, scores = COLOURS[place % len(COLOURS)], summary.scores
         label = f"{summary.model.name} ({summary.model.runtime}): mAP {100 * scores.value:.1f} %"
         values = [100 * (scores.per_class[name] or 0.0) for name in classes]
         axes.plot(values, range(len(classes)), "o", color=colour, label=label, markersize=5 - min(place, 3))
-        axes.axvline(100 * scores.value, color=colour, linewidth=1.0, linestyle=_STYLES[place % len(_STYLES)])
+        axes.axvline(100 * scores.value, color=colour, linewidth=1.0, linestyle=STYLES[place % len(STYLES)])
     axes.set_yticks(range(len(classes)), classes, fontsize=7)
     axes.set(xlim=(0, 102), xlabel="average precision, %")
     axes.grid(axis="y", color="0.9", linewidth=0.5)
@@ -94,7 +94,7 @@ def draw_precisions(evaluation: PrecisionEvaluation, path: Path) -> None:
     where = f"{clips.split} split of {clips.protocol.get('name')} ({clips.source})"
     axes.set_title(f"{kind}{len(clips.ids):,} clips, {where}", fontsize=9)
     axes.legend(loc="lower left", fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _visible(summary: Summary) -> tuple[Floats, Floats]:
@@ -134,7 +134,8 @@ def _caption(evaluation: Evaluation) -> str:
     )
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure, whole or not at all."""
     FigureCanvasAgg(figure)
     with whole_file(path) as partial:
         figure.savefig(partial, format="png")

@@ -7,13 +7,15 @@ figure 2 and table 1; sub-spectral normalisation: Chang et al. 2021, arXiv 2103.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tkd.errors import SettingsError
-from tkd.students.student import Student
+from tkd.students.causal import CausalConv2d
+from tkd.students.student import StreamRule, Student
 
 _SUB_BANDS = 5
 _FREQUENCY_DIVISOR = 8 * _SUB_BANDS
@@ -72,7 +74,7 @@ class _BcResBlock(nn.Module):
     └──────────── (only where the channels stay) ───────────────────────────────────────────────────────────+─ReLU─►
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int, dilation: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int, dilation: int, *, is_causal: bool) -> None:
         super().__init__()
         self.is_transition = channels_in != channels_out
         self.transition = nn.Sequential()
@@ -87,9 +89,9 @@ class _BcResBlock(nn.Module):
             SubSpectralNorm(channels_out, _SUB_BANDS),
         )
         self.over_time = nn.Sequential(
-            nn.Conv2d(
-                channels_out, channels_out, (1, 3), padding=(0, dilation), dilation=(1, dilation),
-                groups=channels_out, bias=False,
+            _over_time(
+                channels_out, channels_out, (1, 3), dilation=(1, dilation), groups=channels_out, bias=False,
+                is_causal=is_causal,
             ),
             nn.BatchNorm2d(channels_out),
             nn.SiLU(),
@@ -103,6 +105,33 @@ class _BcResBlock(nn.Module):
         return F.relu(total if self.is_transition else total + x)
 
 
+def _over_time(
+    channels_in: int,
+    channels_out: int,
+    kernel_size: tuple[int, int],
+    *,
+    is_causal: bool,
+    padding: int = 0,
+    dilation: tuple[int, int] = (1, 1),
+    **settings: Any,
+) -> nn.Conv2d:
+    """A convolution that keeps the number of steps: with zeros on both sides of time, or in a causal form before it.
+
+    Args:
+        channels_in: of the map.
+        channels_out: of the result.
+        kernel_size: over (frequency, time).
+        is_causal: which form.
+        padding: of frequency.
+        dilation: over (frequency, time).
+        settings: of `nn.Conv2d`.
+    """
+    if is_causal:
+        return CausalConv2d(channels_in, channels_out, kernel_size, padding=(padding, 0), dilation=dilation, **settings)
+    both_sides = (padding, dilation[1] * (kernel_size[1] // 2))
+    return nn.Conv2d(channels_in, channels_out, kernel_size, padding=both_sides, dilation=dilation, **settings)
+
+
 class BcResNet(Student):
     """BC-ResNet-τ; the head is a mean over time and a matrix.
 
@@ -110,12 +139,13 @@ class BcResNet(Student):
         channels_in: mel bands, a multiple of 40 (40 in the paper).
         classes: number of labels.
         width: 8τ, the channels that all others are multiples of.
+        is_causal: whether convolutions see past frames alone, so that the network can stream; the paper's do not.
 
     Raises:
         SettingsError: the mel bands do not divide into sub-bands.
     """
 
-    def __init__(self, channels_in: int, classes: int, *, width: int) -> None:
+    def __init__(self, channels_in: int, classes: int, *, width: int, is_causal: bool = False) -> None:
         super().__init__()
         if channels_in % _FREQUENCY_DIVISOR:
             raise SettingsError(
@@ -125,18 +155,21 @@ class BcResNet(Student):
             )
         stages = (width, width * 3 // 2, width * 2, width * 5 // 2)
         self.stem = nn.Sequential(
-            nn.Conv2d(1, 2 * width, 5, stride=(2, 1), padding=2, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU()
+            _over_time(1, 2 * width, (5, 5), stride=(2, 1), padding=2, bias=False, is_causal=is_causal),
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(),
         )
+        self.is_causal = is_causal
         blocks: list[nn.Module] = []
         for (before, channels), count, stride, dilation in zip(
             itertools.pairwise((2 * width, *stages)), _BLOCKS, _STRIDES, _DILATIONS, strict=True
         ):
-            blocks.append(_BcResBlock(before, channels, stride, dilation))
-            blocks += [_BcResBlock(channels, channels, 1, dilation) for _ in range(count - 1)]
+            blocks.append(_BcResBlock(before, channels, stride, dilation, is_causal=is_causal))
+            blocks += [_BcResBlock(channels, channels, 1, dilation, is_causal=is_causal) for _ in range(count - 1)]
         self.blocks = nn.Sequential(*blocks)
         self.context_channels = 4 * width
         self.neck = nn.Sequential(
-            nn.Conv2d(stages[-1], stages[-1], 5, padding=(0, 2), groups=stages[-1], bias=False),
+            _over_time(stages[-1], stages[-1], (5, 5), groups=stages[-1], bias=False, is_causal=is_causal),
             nn.Conv2d(stages[-1], 4 * width, 1, bias=False),
             nn.BatchNorm2d(4 * width),
             nn.ReLU(),
@@ -148,6 +181,10 @@ class BcResNet(Student):
         maps: Tensor = self.neck(self.blocks(self.stem(features.transpose(1, 2)[:, None])))
         without_frequency = maps.squeeze(2) if maps.shape[2] == 1 else maps.mean(dim=2)
         return without_frequency.transpose(1, 2)
+
+    def stream_rule(self) -> StreamRule | None:
+        """There is no stride over time."""
+        return StreamRule(frames_per_context=1, pools=True) if self.is_causal else None
 
     def head(self, contexts: Tensor) -> Tensor:
         """Logits of the contexts' mean over time."""

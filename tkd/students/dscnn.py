@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tkd.students.student import Student
+from tkd.students.causal import CausalSameConv2d
+from tkd.students.student import StreamRule, Student
 from tkd.students.tensorflow_layers import TF_EPSILON, SameConv2d, initialise_glorot
 
 
@@ -25,6 +26,7 @@ class DsCnnPlan:
         norm_momentum: of batch normalisation, in PyTorch's convention.
         norm_has_scale: whether batch normalisation learns a scale beside its offset.
         dropouts: shares dropped in training after the first convolution and before pooling.
+        is_causal: whether convolutions see past frames alone, so that the network can stream; the papers' do not.
     """
 
     channels: int
@@ -33,6 +35,7 @@ class DsCnnPlan:
     norm_momentum: float = 0.04
     norm_has_scale: bool = False
     dropouts: tuple[float, float] = (0.0, 0.0)
+    is_causal: bool = False
 
 
 class DsCnn(Student):
@@ -48,11 +51,13 @@ class DsCnn(Student):
         super().__init__()
         del channels_in  # a convolution over frequency fits any number of them
         channels = plan.channels
-        stem = SameConv2d(1, channels, (10, 4), stride=plan.strides[0])
+        self.plan = plan
+        convolution = CausalSameConv2d if plan.is_causal else SameConv2d
+        stem = convolution(1, channels, (10, 4), stride=plan.strides[0])
         layers: list[nn.Module] = [stem, _norm(plan), nn.ReLU(), nn.Dropout(plan.dropouts[0])]
         for index in range(plan.separable_layers):
             stride = plan.strides[1] if index == 0 else (1, 1)
-            layers += [SameConv2d(channels, channels, 3, stride=stride, groups=channels), _norm(plan), nn.ReLU()]
+            layers += [convolution(channels, channels, 3, stride=stride, groups=channels), _norm(plan), nn.ReLU()]
             layers += [nn.Conv2d(channels, channels, 1), _norm(plan), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.context_channels = channels
@@ -64,6 +69,11 @@ class DsCnn(Student):
         """The map before global average pooling, averaged over frequency; time is divided by the strides."""
         maps: Tensor = self.dropout(self.layers(features[:, None]))
         return maps.mean(dim=3).transpose(1, 2)
+
+    def stream_rule(self) -> StreamRule | None:
+        """The strides over time of the first two convolutions."""
+        (first, _), (second, _) = self.plan.strides
+        return StreamRule(frames_per_context=first * second, pools=True) if self.plan.is_causal else None
 
     def head(self, contexts: Tensor) -> Tensor:
         """Logits of the contexts' mean over time."""

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tkd.students.student import GatedStudent
+from tkd.students.causal import Carried
+from tkd.students.student import GatedStudent, StreamRule
 from tkd.students.tensorflow_layers import initialise_glorot
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class PeepholeLstm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(4 * units))
         self.peephole = nn.Parameter(torch.empty(3, units))
         self.projection = nn.Parameter(torch.empty(projected, units))
+        self.memory = Carried()
+        self.output = Carried()
         self._initialise()
 
     def _initialise(self) -> None:
@@ -69,9 +72,22 @@ class PeepholeLstm(nn.Module):
         # one product a step) trains a fifth faster on one core, but forces one int8 scale on inputs and outputs.
         rows = F.linear(steps.transpose(0, 1), self.input_weight, self.bias)
         weights = (self.recurrent_weight, self.peephole, self.projection)
+        if self.memory.is_streaming:
+            return self._streamed(rows).transpose(0, 1)
         is_recorded = torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()  # type: ignore[attr-defined, no-untyped-call]
         outputs: Tensor = (_Recorded.apply if is_recorded else _recurrence)(rows, *weights)
         return outputs.transpose(0, 1)
+
+    def _streamed(self, rows: Tensor) -> Tensor:
+        """The outputs of one hop, which goes on where the hop before ended."""
+        memory = self.memory.taken((rows.shape[1], self.units), rows)
+        output = self.output.taken((rows.shape[1], self.projected), rows)
+        outputs = []
+        for row in rows.unbind(dim=0):
+            memory, output = _step(row, memory, output, self.recurrent_weight, self.peephole, self.projection)
+            outputs.append(output)
+        self.memory.state, self.output.state = memory, output
+        return torch.stack(outputs)
 
     def onnx_functions(self) -> list[onnx.FunctionProto]:
         """What the operator that stands for all steps in an exported network does; see `converters.to_onnx`."""
@@ -85,19 +101,26 @@ def _recurrence(rows: Tensor, recurrent_weight: Tensor, peephole: Tensor, projec
     projected, units = projection.shape
     memory = rows.new_zeros(rows.shape[1], units)
     output = rows.new_zeros(rows.shape[1], projected)
-    peephole_admit, peephole_forget, peephole_emit = peephole.unbind()
     outputs = []
     for row in rows.unbind(dim=0):
-        # One split, not four slices: the gradient of a slice is a whole matrix of zeros around it.
-        gates = row + F.linear(output, recurrent_weight)
-        admit, forget, emit, candidate = torch.split_with_sizes(gates, [units] * 4, dim=1)
-        admit = torch.sigmoid(admit + peephole_admit * memory)
-        forget = torch.sigmoid(forget + peephole_forget * memory)
-        memory = forget * memory + admit * torch.tanh(candidate)
-        emit = torch.sigmoid(emit + peephole_emit * memory)
-        output = F.linear(emit * torch.tanh(memory), projection)
+        memory, output = _step(row, memory, output, recurrent_weight, peephole, projection)
         outputs.append(output)
     return torch.stack(outputs)
+
+
+def _step(
+    row: Tensor, memory: Tensor, output: Tensor, recurrent_weight: Tensor, peephole: Tensor, projection: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The memory c and output m after one step, from W x + b of it, (batch, 4 × units)."""
+    peephole_admit, peephole_forget, peephole_emit = peephole.unbind()
+    # One split, not four slices: the gradient of a slice is a whole matrix of zeros around it.
+    gates = row + F.linear(output, recurrent_weight)
+    admit, forget, emit, candidate = torch.split_with_sizes(gates, [memory.shape[1]] * 4, dim=1)
+    admit = torch.sigmoid(admit + peephole_admit * memory)
+    forget = torch.sigmoid(forget + peephole_forget * memory)
+    memory = forget * memory + admit * torch.tanh(candidate)
+    emit = torch.sigmoid(emit + peephole_emit * memory)
+    return memory, F.linear(emit * torch.tanh(memory), projection)
 
 
 class _Recorded(torch.autograd.Function):
@@ -189,6 +212,10 @@ class LstmP(GatedStudent):
         """Logits of the last output."""
         logits: Tensor = self.classifier(self.dropout(contexts[:, -1]))
         return logits
+
+    def stream_rule(self) -> StreamRule | None:
+        """Each frame is a step."""
+        return StreamRule(frames_per_context=1, pools=False)
 
     def absorb_input_scale(self, scale: Tensor) -> bool:
         """Multiplies the input weights."""

@@ -10,6 +10,20 @@ from typing import Literal
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRule:
+    """How a student that sees the past alone can be run hop by hop.
+
+    Attributes:
+        frames_per_context: feature frames for which one context comes out: the product of the strides over time.
+            A hop is a multiple of it.
+        pools: whether the head reads a window of contexts; False where it reads the last one.
+    """
+
+    frames_per_context: int
+    pools: bool
+
+
 class Student(nn.Module, ABC):
     """A classifier of feature sequences, in two halves that temporal distillation can reach between.
 
@@ -33,6 +47,10 @@ class Student(nn.Module, ABC):
     @abstractmethod
     def head(self, contexts: Tensor) -> Tensor:
         """Logits, shape (batch, classes), from contexts of shape (batch, time, context_channels)."""
+
+    def stream_rule(self) -> StreamRule | None:
+        """How this network streams; None where a context depends on frames after it, or the head on all of them."""
+        return None
 
     def absorb_input_scale(self, scale: Tensor) -> bool:
         """Changes the first layer so that features divided by `scale` give the logits that features gave before.

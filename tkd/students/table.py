@@ -12,6 +12,7 @@ from converters.command_line import did_you_mean
 from tkd.errors import SettingsError
 from tkd.students.att_rnn import AttRnn
 from tkd.students.bcresnet import BcResNet
+from tkd.students.causal_table import CAUSAL_ROWS
 from tkd.students.cnn import Cnn1, Cnn2
 from tkd.students.crnn import Crnn
 from tkd.students.dscnn import DsCnn, DsCnnPlan
@@ -249,6 +250,7 @@ STUDENTS: dict[str, StudentSpec] = {
             trainable_parameters=209_009, parameters_with_statistics=209_031, macs_of_one_second=5_442_128,
             published_count="none", published_parameters="", accuracies=(),
         ),
+        *CAUSAL_ROWS,
     )
 }  # fmt: skip
 

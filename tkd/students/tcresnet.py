@@ -14,16 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tkd.students.student import Student
+from tkd.students.causal import CausalConv1d
+from tkd.students.student import StreamRule, Student
 from tkd.students.tensorflow_layers import TF_EPSILON, SameConv1d, initialise_glorot
 
 _BN_MOMENTUM = 0.003  # the paper's decay .997, in PyTorch's convention
 
 
 class _ConvNorm(nn.Sequential):
-    def __init__(self, channels_in: int, channels_out: int, kernel_size: int, stride: int, bias: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel_size: int, stride: int, plan: TcResNetPlan) -> None:
+        convolution = CausalConv1d if plan.is_causal else SameConv1d
         super().__init__(
-            SameConv1d(channels_in, channels_out, kernel_size, stride=stride, bias=bias),
+            convolution(channels_in, channels_out, kernel_size, stride=stride, bias=plan.has_bias),
             nn.BatchNorm1d(channels_out, eps=TF_EPSILON, momentum=_BN_MOMENTUM),
         )
 
@@ -35,12 +37,12 @@ class _ResidualBlock(nn.Module):
     └───[conv 1 /stride─BN─ReLU]───────────+──ReLU──►      the bracket only where the stride is 2
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int, bias: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int, plan: TcResNetPlan) -> None:
         super().__init__()
-        self.first = _ConvNorm(channels_in, channels_out, 9, stride, bias)
-        self.second = _ConvNorm(channels_out, channels_out, 9, 1, bias)
+        self.first = _ConvNorm(channels_in, channels_out, 9, stride, plan)
+        self.second = _ConvNorm(channels_out, channels_out, 9, 1, plan)
         changes_shape = stride != 1 or channels_in != channels_out
-        self.shortcut = _ConvNorm(channels_in, channels_out, 1, stride, bias) if changes_shape else None
+        self.shortcut = _ConvNorm(channels_in, channels_out, 1, stride, plan) if changes_shape else None
 
     def forward(self, x: Tensor) -> Tensor:
         skip = x if self.shortcut is None else F.relu(self.shortcut(x))
@@ -56,12 +58,14 @@ class TcResNetPlan:
         blocks: channels of each residual block; the stride is 2 where they change and 1 where they stay.
         dropout: share of pooled values dropped in training.
         has_bias: whether convolutions and classifier have biases.
+        is_causal: whether convolutions see past frames alone, so that the network can stream; the papers' do not.
     """
 
     stem: int
     blocks: tuple[int, ...]
     dropout: float = 0.5
     has_bias: bool = False
+    is_causal: bool = False
 
 
 class TcResNet(Student):
@@ -75,10 +79,11 @@ class TcResNet(Student):
 
     def __init__(self, channels_in: int, classes: int, plan: TcResNetPlan) -> None:
         super().__init__()
-        self.stem = _ConvNorm(channels_in, plan.stem, 3, 1, plan.has_bias)
+        self.plan = plan
+        self.stem = _ConvNorm(channels_in, plan.stem, 3, 1, plan)
         self.blocks = nn.Sequential(
             *(
-                _ResidualBlock(before, channels, 1 if channels == before else 2, plan.has_bias)
+                _ResidualBlock(before, channels, 1 if channels == before else 2, plan)
                 for before, channels in itertools.pairwise((plan.stem, *plan.blocks))
             )
         )
@@ -88,7 +93,10 @@ class TcResNet(Student):
         initialise_glorot(self)
 
     def contexts(self, features: Tensor) -> Tensor:
-        """The map before global average pooling; time is halved, rounding up, by each block of stride 2."""
+        """The map before global average pooling.
+
+        Time is halved by each block of stride 2, rounding up, or down in a causal network.
+        """
         maps: Tensor = self.blocks(F.relu(self.stem(features.transpose(1, 2))))
         return maps.transpose(1, 2)
 
@@ -97,6 +105,11 @@ class TcResNet(Student):
         with torch.no_grad():
             self.stem[0].weight.mul_(scale[None, :, None])  # type: ignore[operator]
         return True
+
+    def stream_rule(self) -> StreamRule | None:
+        """Each change of channels is a stride of two frames."""
+        strides = sum(after != before for before, after in itertools.pairwise((self.plan.stem, *self.plan.blocks)))
+        return StreamRule(frames_per_context=2**strides, pools=True) if self.plan.is_causal else None
 
     def head(self, contexts: Tensor) -> Tensor:
         """Logits of the contexts' mean over time."""
