@@ -43,6 +43,6 @@ def test_a_student_from_the_newer_exporter_is_the_same(name: str) -> None:
     model = outline(lower(read_graph(read_model(content))))
     file = write_model(model, description="test")
     assert np.abs(run_tflite(file, fed) - expected).max() < bound
-    assert "TRANSPOSE" not in model.counts()
+    assert model.counts().get("TRANSPOSE", 0) == name.startswith("bcresnet")
     # The steps of LSTM-P, which this exporter writes out one by one, are found again and stored once.
-    assert bool(model.steps) == (name in RECURRENT)
+    assert bool(model.steps) == (name.removesuffix("-reduced") in RECURRENT)
