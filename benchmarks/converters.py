@@ -47,7 +47,7 @@ from converters.tflite_file import read_tflite
 from converters.to_onnx import to_onnx
 from tkd.audio.features import FEATURES
 from tkd.checkpoint import load_student, read_checkpoint
-from tkd.export.bundles import _input_scale
+from tkd.export.bundles import input_scale
 from tkd.export.choose import STARTERS
 from tkd.export.material import Amounts, Material, find_data, load_material
 from tkd.students import STUDENTS, Student, build_student
@@ -124,7 +124,7 @@ def prepare(name: str, work: Path) -> Job:
         material = _material(STUDENTS[name].features)
         if not starter.exists():
             _normalise(student, material.calibration.inputs[:NORM_CLIPS])
-        material = material.scaled(_input_scale(student, material))
+        material = material.scaled(input_scale(student, material))
         check = material.test.inputs.numpy()[:: max(1, len(material.test.ids) // CHECK_CLIPS)][:CHECK_CLIPS]
         np.save(folder / "calibration.npy", material.calibration.inputs.numpy())
         np.save(folder / "check.npy", check)

@@ -46,7 +46,7 @@ from converters.pipeline import Conversion, ConversionRequest, TfliteFile, conve
 from converters.runners import TfliteModel
 from tkd.audio.features import FEATURES
 from tkd.checkpoint import load_student, read_checkpoint
-from tkd.export.bundles import _input_scale
+from tkd.export.bundles import input_scale
 from tkd.export.choose import STARTERS
 from tkd.export.material import Amounts, Material, find_data, load_material
 from tkd.students import STUDENTS, Student, build_student
@@ -96,7 +96,7 @@ def exported(name: str, folder: Path) -> tuple[Bundle, ...]:
     if not all((place / "model.json").exists() for place in places):
         material = material_of(STUDENTS[name].features)
         student, weights = network(name, material.calibration.inputs)
-        material = material.scaled(_input_scale(student, material))
+        material = material.scaled(input_scale(student, material))
         inputs = material.test.inputs[list(material.pack)].numpy()
         request = ConversionRequest(
             module=student,
