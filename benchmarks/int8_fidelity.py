@@ -18,7 +18,7 @@ from converters.parity import sqnr_db
 from converters.runners import Floats, TfliteModel
 from tkd.audio.features import FeatureConfig
 from tkd.checkpoint import load_student, read_checkpoint
-from tkd.export.bundles import _input_scale
+from tkd.export.bundles import input_scale
 from tkd.export.material import Amounts, load_material
 
 CLIPS = 512
@@ -69,7 +69,7 @@ def main() -> None:
         front_end = FeatureConfig.from_dict(checkpoint.spec.features)
         material = load_material(data, checkpoint.spec, front_end, Amounts(calibration=CLIPS), silent)
         student = load_student(checkpoint)
-        material = material.scaled(_input_scale(student, material))
+        material = material.scaled(input_scale(student, material))
         inputs, pack = material.test.inputs.numpy(), list(material.pack)
         for name, (options, steps) in VARIANTS.items():
             with replaced(steps):
