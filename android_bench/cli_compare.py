@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from android_bench.cli_measure import PROGRAM, check_modules, folder_name, new_folder
+from android_bench.cli_measure import DEVICE_DEFAULTS, PROGRAM, check_modules, folder_name, new_folder
 from android_bench.cli_phones import add_phone_options
 from android_bench.cores import NAMES as CORE_NAMES
 from android_bench.errors import BaselineError, BenchError
@@ -151,7 +151,7 @@ def add_measuring_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--cores", metavar="CORES", help=f"{', '.join(CORE_NAMES)} or a mask (default on a phone: big)")
     made.add_argument("--gate-wait-s", type=float, default=120.0, metavar="S", help="patience with an unfit phone")
     made.add_argument("--no-gates", action="store_true", help="measure a phone as it is; the result's name says so")
-    made.set_defaults(preset=None, blocks=1)
+    made.set_defaults(preset=None, blocks=1, **DEVICE_DEFAULTS)
     add_phone_options(made)
 
 

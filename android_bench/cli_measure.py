@@ -44,6 +44,8 @@ MODULES_OF_RUNTIMES = {
     "tensorflow": "tensorflow",
     "tflite-runtime": "tflite_runtime",
 }
+# What `ready_device` asks of the arguments and only `tkd-bench` itself has options for.
+DEVICE_DEFAULTS = {"keep_files": False, "runtime": DEFAULT_RUNTIME}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,11 +215,10 @@ def _ready_host(arguments: argparse.Namespace, plan: RunPlan) -> ReadyDevice:
 
 
 def _host_runner(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """The command of the runner on this computer, with the runtime where that is not the usual one."""
-    from android_bench.device import HostDevice
-
-    usual = HostDevice().runner
-    return usual if arguments.runtime == DEFAULT_RUNTIME else (*usual, f"runtime={arguments.runtime}")
+    """The command of the runner on this computer where the runtime is not the usual one; () for that."""
+    if arguments.runtime == DEFAULT_RUNTIME:
+        return ()
+    return (sys.executable, "-m", "android_bench.host_runner", f"runtime={arguments.runtime}")
 
 
 def _measured(
@@ -298,12 +299,13 @@ def rehearsal_of(arguments: argparse.Namespace, plan: RunPlan) -> tuple[Rehearsa
     """A stand-in for the device that is meant, the plan with its cores, and whether gates would be asked."""
     from android_bench.adb.phone import FOLDER
     from android_bench.cores import core_mask
+    from android_bench.device import HostDevice
     from android_bench.phone_setup import DEFAULT_CORES
     from android_bench.profiles import load_profile
     from android_bench.rehearsal import Rehearsal
 
     is_host = arguments.device == "host"
-    device = Rehearsal(_host_runner(arguments), None) if is_host else Rehearsal((), FOLDER)
+    device = Rehearsal(HostDevice(runner=_host_runner(arguments)).runner, None) if is_host else Rehearsal((), FOLDER)
     profile = None if arguments.device in ("host", "auto") else load_profile(arguments.device)
     clusters = () if profile is None or profile.transport == "virtual" else profile.clusters
     # Without a phone an unnamed one has no cores that could be named; its own are taken when it is there.

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from android_bench.cli_measure import ready_device
+from android_bench.cli_measure import DEVICE_DEFAULTS, ready_device
 from android_bench.cli_phones import add_phone_options, wish_of
 from android_bench.cli_virtual import connected
 from android_bench.cores import NAMES as CORE_NAMES
@@ -144,6 +144,7 @@ def stream_arguments(words: Sequence[str]) -> argparse.Namespace:
     made.add_argument("--cores", metavar="CORES", help=f"{', '.join(CORE_NAMES)} or a hexadecimal mask for taskset")
     made.add_argument("--gate-wait-s", type=float, default=120.0, metavar="S", help=argparse.SUPPRESS)
     made.add_argument("--no-gates", action="store_true", help=argparse.SUPPRESS)
+    made.set_defaults(**DEVICE_DEFAULTS)
     add_phone_options(made)
     arguments = made.parse_args(words)
     if not 0 <= arguments.sustain_s <= _LONGEST_S:

@@ -24,14 +24,12 @@ class Family:
         reason: why int8 serves it badly.
         find: its operators in a float32 model; none where the model has no such family.
         always: taken out of int8 without asking what it brings.
-        is_free: as fast with float data, so taken out of int8 where that helps a file that is not far from its best.
     """
 
     name: str
     reason: str
     find: Callable[[Model], list[Operator]]
     always: bool = False
-    is_free: bool = False
 
 
 def recurrence(model: Model) -> list[Operator]:
@@ -128,11 +126,6 @@ def matrices(model: Model) -> list[Operator]:
     return [each for each in model.operators if each.code == "FULLY_CONNECTED"]
 
 
-def logits(model: Model) -> list[Operator]:
-    """FULLY_CONNECTED operators that make an output: one vector, whose steps nothing averages any more."""
-    return [each for each in matrices(model) if each.outputs[0] in model.outputs]
-
-
 def convolutions(model: Model) -> list[Operator]:
     """CONV_2D operators; of float data they multiply int8 weights where that is as fast."""
     return [each for each in model.operators if each.code == "CONV_2D"]
@@ -150,7 +143,6 @@ FAMILIES: tuple[Family, ...] = (
         find=recurrence,
         always=True,
     ),
-    Family(name="logits", reason="nothing averages their steps any more", find=logits, is_free=True),
     Family(name="attention", reason="small weights of a softmax fall below one step", find=attention),
     Family(name="affine maps", reason="bands of different size share one step", find=affine_maps),
     Family(name="gates", reason="the steps of a gate are those of its product", find=gates),

@@ -1,7 +1,6 @@
 """Which operators an int8 file computes in float, and why: families of operators that int8 serves badly.
 
     recurrence   always float with int8 weights: each step would round the memory anew and feed the error back
-    logits       where the file has less than 41 dB: one vector costs no time in float
     the others   only where the whole file misses its goal and reaches it so, the family that helps most first
 
 The choice is made by measuring the error on calibration clips, never by time: the same clips give the same file.
@@ -28,9 +27,6 @@ Plan = Mapping[str, OperatorForm]
 
 RECURRENT_GOAL_DB = 40.0
 """What a network with a recurrence can have at no cost in time: its other matrices are as fast with float data."""
-
-CLOSE_GOAL_DB = 41.0
-"""What a network without a recurrence should have where that costs no time; other clips than those show 2 dB less."""
 
 _REST, _REST_REASON = "all the rest", "beside a recurrence, int8 data bring no time and cost what the recurrence keeps"
 _LEAST_GAIN_DB = 1.0
@@ -103,7 +99,6 @@ def choose_mixture(
     goal_db: float,
     sqnr_of: Callable[[Plan], float],
     least_db: float = -math.inf,
-    close_goal_db: float = CLOSE_GOAL_DB,
 ) -> Mixture:
     """The smallest mixture found that reaches the goal; where none does, int8 if that is sound, else the best one.
 
@@ -112,10 +107,9 @@ def choose_mixture(
     Args:
         model: float32.
         start: what stays float in any case.
-        goal_db: no family that costs time is tried once the file is this good.
+        goal_db: no family is tried once the file is this good.
         sqnr_of: of the file that a plan gives.
         least_db: a file this good is sound.
-        close_goal_db: no family at all is tried once the file is this good.
     """
     plan, choices = dict(start.plan), list(start.choices)
     left: dict[str, list[Operator]] = {}
@@ -126,17 +120,15 @@ def choose_mixture(
             choices.append(Choice(family=row.name, operators=len(members), reason=row.reason, sqnr_db=None))
         elif members:
             left[row.name] = members
-    free = {row.name: left.pop(row.name) for row in FAMILIES if row.is_free and row.name in left}
     if any(choice.family == "recurrence" for choice in choices):
         goal_db = max(goal_db, RECURRENT_GOAL_DB)
         rest = [each for each in model.operators if each.outputs[0] not in plan]
-        left, free = ({_REST: rest} if rest else {}), {}
+        left = {_REST: rest} if rest else {}
     uniform = sqnr_of(plan)
     first = _Search(plan=plan, choices=tuple(choices), sqnr_db=uniform)
-    cheap = _taken_out(first, free, close_goal_db, sqnr_of)
-    best = _taken_out(cheap, left, goal_db, sqnr_of)
-    if best.sqnr_db < goal_db and cheap.sqnr_db >= least_db:
-        best = cheap
+    best = _taken_out(first, left, goal_db, sqnr_of)
+    if best.sqnr_db < goal_db and first.sqnr_db >= least_db:
+        best = first
     return Mixture(plan=best.plan, choices=best.choices, uniform_sqnr_db=uniform)
 
 

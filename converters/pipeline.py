@@ -255,8 +255,7 @@ def _quantized(request: ConversionRequest, source: _Source, clock: _Clock) -> _Q
 
 
 def _mixture(request: ConversionRequest, builder: Int8Builder, kept: Mixture) -> Mixture:
-    goals = request.goal, builder.sqnr_of, request.sound_db, request.close_goal
-    return choose_mixture(builder.equalized, kept, *goals)
+    return choose_mixture(builder.equalized, kept, request.goal, builder.sqnr_of, request.sound_db)
 
 
 def _layers(request: ConversionRequest, quantized: _Quantized, inputs: Floats) -> QuantReport:

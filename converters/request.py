@@ -15,7 +15,7 @@ from converters.errors import ConversionError
 from converters.latency import Ratio
 from converters.lowering.choices import Choices
 from converters.metadata import Card
-from converters.mixture import CLOSE_GOAL_DB, Mixture
+from converters.mixture import Mixture
 from converters.parity import ParityGates, ParityReport
 from converters.quant_report import QuantReport, Shares
 from converters.rounding import ROUNDINGS, Rounding
@@ -50,7 +50,7 @@ class ConversionRequest:
         keep_float: regular expressions; operators of the int8 file that match one compute in float32. They are tried
             against `TYPE name`, such as `CONV_2D /neck/Conv_output_0`.
         goal_db: below this SQNR of the whole file, families of operators are taken out of int8; None takes 2 dB more
-            than the gate, and 41 dB for what costs no time in float, which are the logits.
+            than the gate.
         check: float32, shape (inputs, *axes), for parity; None takes the first 64 clips of `calibration`,
             or noise where there is none.
         gates: bounds of parity; None measures and lets everything pass.
@@ -159,11 +159,6 @@ class ConversionRequest:
         if self.goal_db is not None:
             return self.goal_db
         return (self.gates or ParityGates()).int8_sqnr_db + _MARGIN_DB
-
-    @property
-    def close_goal(self) -> float:
-        """The SQNR below which operators that cost no time in float are taken out of int8, in dB."""
-        return CLOSE_GOAL_DB if self.goal_db is None else self.goal_db
 
     @property
     def sound_db(self) -> float:

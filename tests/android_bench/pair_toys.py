@@ -132,7 +132,7 @@ class NoisyDevice(FakeDevice):
         self._ratios, self._noise, self.sessions = (ratio, ratio if later is None else later), noise, 0
         super().__init__(self._answer)
 
-    def __call__(self) -> "NoisyDevice":
+    def __call__(self, runner: tuple[str, ...] = ()) -> "NoisyDevice":
         self.sessions += 1
         return self
 

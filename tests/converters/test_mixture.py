@@ -63,7 +63,7 @@ def test_the_family_that_helps_most_goes_first_and_the_search_ends_at_the_goal()
     model = lowered(nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 3)), (1, 6))
     gate = next(each.outputs[0] for each in model.operators if each.code == "LOGISTIC")
     mixture = choose_mixture(model, NOTHING, 30.0, lambda plan: 31.0 if gate in plan else 20.0 + len(plan))
-    assert [("logits", 21.0), ("gates", 31.0)] == [(choice.family, choice.sqnr_db) for choice in mixture.choices]
+    assert [("gates", 31.0)] == [(choice.family, choice.sqnr_db) for choice in mixture.choices]
     assert 20.0 == mixture.uniform_sqnr_db
 
 
@@ -109,17 +109,3 @@ def test_where_no_mixture_reaches_the_goal_a_sound_file_stays_in_int8():
 
 def mixed(model, sqnr_of, least_db):
     return choose_mixture(model, NOTHING, 90.0, sqnr_of, least_db)
-
-
-@pytest.mark.parametrize(("uniform", "left_out"), [(40.0, ["logits"]), (41.5, [])])
-def test_logits_leave_int8_where_the_file_is_not_near_its_best(uniform, left_out):
-    model = lowered(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), (1, 6))
-    mixture = choose_mixture(model, NOTHING, 27.0, lambda plan: uniform + 1.2 * len(plan))
-    assert left_out == [choice.family for choice in mixture.choices]
-    assert ["dynamic"] * len(left_out) == list(mixture.plan.values())
-
-
-def test_a_goal_of_ones_own_leaves_the_logits_alone_too():
-    model = lowered(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), (1, 6))
-    mixture = choose_mixture(model, NOTHING, 20.0, lambda plan: 30.0 + 1.2 * len(plan), close_goal_db=20.0)
-    assert ({}, ()) == (mixture.plan, mixture.choices)

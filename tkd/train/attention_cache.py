@@ -104,7 +104,7 @@ def _fill(path: Path, shape: tuple[int, int], rows_from: Callable[[int], np.ndar
             done += len(rows)
             advance(len(rows))
         os.fsync(stream.fileno())
-    partial.replace(path)
+        partial.replace(path)  # before the lock is given up
 
 
 def _begins_with(path: Path, header: bytes) -> bool:
