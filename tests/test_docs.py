@@ -17,7 +17,7 @@ from android_bench.cli_stream import stream_arguments
 from android_bench.cli_virtual import phone_parser
 from tkd.cli.data import _parser as data_parser
 from tkd.cli.evaluate import _parser as evaluate_parser
-from tkd.cli.export import _parser as export_parser
+from tkd.cli.export_options import export_parser
 from tkd.cli.train import _parser as train_parser
 from tkd.students import ALIASES, STUDENTS
 

@@ -11,7 +11,7 @@ from converters.bundle_contents import PRECISIONS
 from converters.families import FAMILIES
 from converters.parity import ParityGates
 from converters.runners import TfliteModel
-from tkd.cli.export import _parser
+from tkd.cli.export_options import export_parser
 
 TEXT = (Path(__file__).parents[2] / "docs" / "precisions.md").read_text(encoding="utf-8")
 
@@ -37,12 +37,12 @@ def test_every_family_is_named():
 )
 def test_every_gate_has_the_bound_of_the_code(row):
     bound, option = row
-    defaults = vars(_parser().parse_args([]))
+    defaults = vars(export_parser().parse_args([]))
     assert float(bound) == defaults[option.removeprefix("--").replace("-", "_")]
 
 
 def test_the_commands_bounds_are_those_of_the_library_too():
-    gates, defaults = ParityGates(), _parser().parse_args([])
+    gates, defaults = ParityGates(), export_parser().parse_args([])
     assert (gates.float_relative_error, gates.float16_sqnr_db, gates.int8_sqnr_db) == (
         defaults.max_float_error, defaults.min_fp16_sqnr_db, defaults.min_sqnr_db,
     )  # fmt: skip

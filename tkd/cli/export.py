@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from android_bench.errors import DeviceError
 from converters.bundle_contents import PRECISIONS
-from converters.command_line import ExitCode, parser, progress, run, say
+from converters.command_line import ExitCode, progress, run, say
 from converters.errors import ConversionError, GateFailedError
 from converters.files import write_text
-from tkd.cli.engine_check import MODES, EngineCheck, EngineRefusedError
+from tkd.cli.engine_check import EngineCheck, EngineRefusedError
+from tkd.cli.export_options import PROGRAM, check_options, export_parser
 from tkd.errors import DeviceFailedError, TkdError
 
 if TYPE_CHECKING:
     from tkd.export.bundles import Export, Gates, Wanted
     from tkd.export.choose import Choice
 
-_PROGRAM = "tkd-export"
 _ERRORS: dict[type[Exception], ExitCode] = {
     GateFailedError: ExitCode.NO,
     ConversionError: ExitCode.USAGE,
@@ -36,32 +36,21 @@ _ERRORS: dict[type[Exception], ExitCode] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of `tkd-export`."""
-    return run(_PROGRAM, _command, argv, _ERRORS)
+    return run(PROGRAM, _command, argv, _ERRORS)
 
 
 def _command(argv: Sequence[str]) -> int:
     start = time.monotonic()
-    options = _parser().parse_args(argv)
+    options = export_parser().parse_args(argv)
+    check_options(options)
     check = EngineCheck(options.engine_check)
     # Imports of torch and onnx take seconds: after the arguments, so that --help is instant.
     _check_tools(options)
+    wanted = _wanted(options)
     if options.onnx is not None:
-        if options.streaming:
-            raise ConversionError("--streaming derives a stream from a student; an ONNX model is converted as it is")
         from tkd.cli.export_onnx import export_onnx
 
-        if options.input != "features":
-            raise ConversionError(
-                "--input goes with a student, whose front end is known; an ONNX model has the input it has"
-            )
-        wanted = _wanted(options)
         return export_onnx(options, wanted, _gates(options).parity, check)
-    if options.hop_frames and not options.streaming:
-        raise ConversionError("--hop-frames is the hop of a stream; give --streaming too")
-    if options.calibration is not None:
-        raise ConversionError("--calibration goes with --onnx; a student is calibrated on clips of its --data")
-    if options.android is not None and options.input != "waveform":
-        raise ConversionError("--android writes a module that records audio: give --input waveform with it")
     from tkd.audio.features import FeatureConfig
     from tkd.export.android import check_module_folder, write_module
     from tkd.export.bundles import export_student
@@ -90,13 +79,13 @@ def _command(argv: Sequence[str]) -> int:
     if options.streaming:
         from tkd.cli.export_stream import export_streams
 
-        return export_streams(options, choice, material, _gates(options), _wanted(options), start)
+        return export_streams(options, choice, material, _gates(options), wanted, start)
     export = export_student(
         choice,
         material,
         _gates(options),
         options.output,
-        _wanted(options),
+        wanted,
         force=options.force,
         prove=check.prove,
     )
@@ -151,151 +140,6 @@ def _gates(options: argparse.Namespace) -> Gates:
         int8_macs=options.min_int8_share / 100,
     )
     return Gates(parity=parity, max_accuracy_drop=options.max_accuracy_drop)
-
-
-def _parser() -> argparse.ArgumentParser:
-    made = parser(
-        _PROGRAM,
-        "Exports a student to TFLite: PyTorch → ONNX → TFLite float32, and float16, dynamic range or int8 when asked.\n"
-        "Every step is compared with the one before, and nothing is written unless all gates are passed.",
-        "examples:\n  tkd-export --student tcresnet --int8\n  tkd-export --student lstm-p --streaming --int8\n"
-        "  tkd-export --onnx detector.onnx --int8 --calibration clips.npz",
-    )
-    made.add_argument("--student", help="a student's name; its newest completed run is taken, else the starter")
-    made.add_argument("--checkpoint", type=Path, metavar="FILE", help="this checkpoint instead")
-    made.add_argument("--onnx", type=Path, metavar="FILE", help="an ONNX model of any origin instead")
-    made.add_argument(
-        "--calibration", type=Path, metavar="NPZ", help="its inputs, (clips, *axes), as np.savez writes them; for int8"
-    )
-    made.add_argument("--float32", action="store_true", help="the float32 bundle, which is always written")
-    made.add_argument("--fp16", action="store_true", help="also one with float16 weights: half the size, same speed")
-    made.add_argument(
-        "--dynamic", action="store_true", help="also one of dynamic range: int8 weights, float in and out"
-    )
-    made.add_argument("--int8", action="store_true", help="also one in int8; says which operators stay float, and why")
-    made.add_argument(
-        "--streaming",
-        action="store_true",
-        help="models that are run hop by hop, with states as inputs and outputs; see docs/streaming.md",
-    )
-    made.add_argument(
-        "--hop-frames",
-        type=_positive,
-        default=0,
-        metavar="N",
-        help="feature frames of a hop of a stream, a multiple of the student's strides (the fewest)",
-    )
-    made.add_argument(
-        "--input",
-        choices=("features", "waveform"),
-        default="features",
-        help="what the files are fed: features, or audio with the front end inside the graph, in float32 (features)",
-    )
-    made.add_argument(
-        "--keep-float",
-        action="append",
-        default=[],
-        metavar="REGEX",
-        help="operators of the int8 file that stay float: searched in 'TYPE name'; may be given again",
-    )
-    made.add_argument(
-        "--ranges",
-        choices=("minmax", "percentile", "mse"),
-        default="minmax",
-        help="how calibration chooses int8 ranges (minmax)",
-    )
-    made.add_argument(
-        "--tune",
-        nargs="?",
-        const="host",
-        metavar="DEVICE",
-        help="try the other ways to lower the network and keep the fastest: on this computer (host), a virtual phone "
-        "or a phone, as tkd-bench --device names it",
-    )
-    made.add_argument(
-        "--backend", choices=("direct", "onnx-tf"), default="direct",
-        help="what writes the files: our lowering, or onnx-tf and TensorFlow's converter (direct)",
-    )  # fmt: skip
-    made.add_argument(
-        "--backend-python", type=Path, metavar="FILE",
-        help="the Python that has onnx-tf and TensorFlow, such as .venv-tensorflow/bin/python (this one)",
-    )  # fmt: skip
-    made.add_argument(
-        "--runtime", choices=("ai-edge-litert", "tensorflow", "tflite-runtime"), default="ai-edge-litert",
-        help="what runs the files here, for parity, scores and golden vectors (ai-edge-litert)",
-    )  # fmt: skip
-    made.add_argument(
-        "--data", type=Path, metavar="DIR", help="data set to calibrate and score on (default: the checkpoint's)"
-    )
-    made.add_argument("--output", type=Path, default=Path("exports"), metavar="DIR", help="where bundles go (exports)")
-    made.add_argument(
-        "--android", type=Path, metavar="DIR",
-        help="also a Kotlin module for an Android app, with the smallest of the files; with --input waveform",
-    )  # fmt: skip
-    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where training runs are (runs)")
-    made.add_argument(
-        "--engine-check",
-        choices=MODES,
-        default="auto",
-        help="run each file on the engine that phones get, under emulation: where that can be done (auto), "
-        "an error where it cannot (require), or never (off)",
-    )
-    made.add_argument("--force", action="store_true", help="overwrite a bundle made from something else")
-    made.add_argument("--json", metavar="PATH|-", help="write the result as JSON")
-    made.add_argument(
-        "--calibration-clips", type=_positive, default=512, metavar="N", help="of the training split (512)"
-    )
-    made.add_argument("--evaluation-clips", type=_positive, default=480, metavar="N", help="in the pack (480)")
-    made.add_argument("--pack-anyway", action="store_true", help="pack clips whose licence forbids it or is not known")
-    gates = made.add_argument_group("gates", "a file that breaks one is not written, and the exit code is 1")
-    gates.add_argument(
-        "--max-float-error",
-        type=float,
-        default=1e-4,
-        metavar="SHARE",
-        help="torch to ONNX to float32: largest error, as a share of the largest output (1e-4)",
-    )
-    gates.add_argument(
-        "--min-sqnr-db", type=float, default=25.0, metavar="DB", help="int8 and dynamic against float32 (25)"
-    )
-    gates.add_argument(
-        "--min-fp16-sqnr-db", type=float, default=40.0, metavar="DB", help="float16 against float32 (40)"
-    )
-    gates.add_argument(
-        "--min-agreement",
-        type=_percent,
-        default=95.0,
-        metavar="PERCENT",
-        help="clips of the pack with the same answer as float32 (95)",
-    )
-    gates.add_argument(
-        "--min-int8-share",
-        type=_percent,
-        default=50.0,
-        metavar="PERCENT",
-        help="multiply-accumulates of the int8 file that are int8 (50)",
-    )
-    gates.add_argument(
-        "--max-accuracy-drop", type=float, default=0.5, metavar="POINTS",
-        help="torch to each file on the whole test split: accuracy, or mAP where clips have several labels (0.5)",
-    )  # fmt: skip
-    return made
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, saw {text}")
-    return int(text)
-
-
-def _percent(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 100, saw {text}")
-    return value
 
 
 def _document(choice: Choice, export: Export, seconds: float) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converters.bundle_contents import Precision
 from converters.command_line import ExitCode, say
 from converters.errors import ConversionError
 from converters.files import write_text
@@ -36,7 +35,6 @@ def export_onnx(options: argparse.Namespace, wanted: Wanted, gates: ParityGates,
     from converters.pipeline import ConversionRequest, convert
     from converters.report import report_document
 
-    _check_options(options, wanted.precisions)
     content = load_onnx(options.onnx)
     clips = None if options.calibration is None else read_clips(options.calibration)
     # Lengths that the model leaves open are those of the clips, one at a time.
@@ -80,14 +78,6 @@ def export_onnx(options: argparse.Namespace, wanted: Wanted, gates: ParityGates,
     if not quiet:
         _print(conversion, written, check.sentence())
     return ExitCode.GOOD
-
-
-def _check_options(options: argparse.Namespace, precisions: tuple[Precision, ...]) -> None:
-    for name in ("student", "checkpoint", "data"):
-        if getattr(options, name) is not None:
-            raise ConversionError(f"--onnx and --{name} exclude each other: an ONNX file brings its own weights")
-    if "int8" in precisions and options.calibration is None:
-        raise ConversionError("--int8 of an ONNX file needs its inputs: give --calibration FILE.npz")
 
 
 def _print(conversion: Conversion, written: tuple[Path, ...], on_engine: str) -> None:
