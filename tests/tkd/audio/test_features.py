@@ -67,7 +67,7 @@ def test_every_front_end_equals_librosa_before_the_logarithm_in_float32(name: st
 
 @pytest.mark.parametrize(("name", "frames", "channels"), [
     ("tcresnet-paper", 98, 40), ("kws-streaming", 49, 20), ("kws-streaming-tcresnet", 49, 40),
-    ("kws-streaming-mhatt", 49, 20),
+    ("kws-streaming-mhatt", 49, 20), ("kws-streaming-60-40", 24, 20),
     ("kws-streaming-30-10", 98, 20), ("mlperf-tiny", 49, 10), ("ds-cnn", 49, 10), ("cnn-baseline", 49, 40),
     ("bcresnet", 101, 40), ("bcresnet-causal", 98, 40),
 ])  # fmt: skip
