@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from converters.lowering.records import Model, Operator
 
 _GATES = ("HARD_SWISH", "LOGISTIC", "SOFTMAX", "TANH")
-_ELEMENTWISE = ("ADD", "MUL", "SUB", "MAXIMUM", "MINIMUM", "RELU", "RELU6", "LEAKY_RELU", *_GATES)
+_BETWEEN_MATRICES = ("ADD", "MUL", "SUB", "MAXIMUM", "MINIMUM", "RELU", "RELU6", "LEAKY_RELU", *_GATES, "SPLIT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +45,10 @@ def recurrence(model: Model) -> list[Operator]:
         return []
     after = _reached(model.operators, shared)
     before = _reaching(model.operators, shared)
-    # The first step has no matrix before it and the last one none after it: their gates are elementwise all the same.
-    first = _reaching(model.operators, shared, only=_ELEMENTWISE)
-    last = _reached(model.operators, shared, only=_ELEMENTWISE)
+    # The first step has no matrix before it and the last one none after it: their gates are gates all the same.
+    # What each step gets of the inputs' product is split in float too: one DEQUANTIZE before it, not three in a step.
+    first = _reaching(model.operators, shared, only=_BETWEEN_MATRICES)
+    last = _reached(model.operators, shared, only=_BETWEEN_MATRICES)
     members = (after & before) | first | last | fed_back
     return [each for each in model.operators if each.outputs[0] in members]
 

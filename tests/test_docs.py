@@ -96,3 +96,14 @@ def test_the_two_commands_of_the_makefile_are_those_of_the_readme_and_of_ci() ->
         assert f"make {target}" in readme
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("folder", ["tkd", "converters", "android_bench", "benchmarks", "docs"])
+def test_every_test_that_a_file_names_is_there(folder: str) -> None:
+    named = {
+        (file.relative_to(ROOT).as_posix(), test)
+        for file in (ROOT / folder).rglob("*")
+        if file.suffix in (".py", ".md", ".c", ".h")
+        for test in re.findall(r"tests/[a-z0-9_/]+\.py", file.read_text(encoding="utf-8"))
+    }
+    assert [(file, test) for file, test in sorted(named) if not (ROOT / test).exists()] == []

@@ -4,7 +4,7 @@
     the waveform in grey, the keyword's interval shaded, attention as a line
 
 Before this: `tkd.train.probing`. After this: `attention.png` in the run's folder, and the same for TensorBoard.
-Tested in `tests/tkd/train/test_pictures.py`.
+Tested in `tests/tkd/train/test_looking.py`.
 """
 
 from __future__ import annotations
