@@ -62,12 +62,15 @@ class Target:
 
 TARGETS: Mapping[str, Target] = {
     "glibc": Target(
-        source="runner.c", output="runner", flags=("-fPIE", "-pie", "-ldl"), loader="/lib/ld-linux-aarch64.so.1"
+        source="runner.c",
+        output="runner",
+        flags=("-fPIE", "-pie", "-rdynamic", "-DTKD_OWN_CLOCK", "-ldl"),
+        loader="/lib/ld-linux-aarch64.so.1",
     ),
     "ticks": Target(
         source="runner.c",
         output="runner-ticks",
-        flags=("-fPIE", "-pie", "-rdynamic", "-DTKD_TICKS", "-ldl"),
+        flags=("-fPIE", "-pie", "-rdynamic", "-DTKD_OWN_CLOCK", "-DTKD_TICKS", "-ldl"),
         loader="/lib/ld-linux-aarch64.so.1",
     ),
     "bionic": Target(source="runner.c", output="runner", flags=("-fPIE", "-pie"), loader="/system/bin/linker64"),

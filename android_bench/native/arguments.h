@@ -6,7 +6,7 @@
 
 static struct {
     const char *engine, *model, *stages, *golden_input, *golden_output, *eval_inputs, *delegate;
-    int64_t threads, warmup_ms, warmup_runs, min_timed_ms, min_runs, max_runs, memory_runs, count_runs;
+    int64_t threads, warmup_ms, warmup_runs, min_timed_ms, min_runs, max_runs, memory_runs, count_runs, count_warmups;
     int64_t golden_bound_ppm, hop_us, sustain_ms;
 } args = {.delegate = "xnnpack",
           .threads = 1,
@@ -17,6 +17,7 @@ static struct {
           .max_runs = 200000,
           .memory_runs = 20,
           .count_runs = 5,
+          .count_warmups = 2,
            .hop_us = 10000,
            .sustain_ms = 60000,
            .golden_bound_ppm = 100};
@@ -41,6 +42,7 @@ static const struct {
     {"max_runs", 0, &args.max_runs, 1, 10000000},
     {"memory_runs", 0, &args.memory_runs, 1, 10000000},
     {"count_runs", 0, &args.count_runs, 1, 10000},
+    {"count_warmups", 0, &args.count_warmups, 0, 10000},
     {"hop_us", 0, &args.hop_us, 1, 60000000},
     {"sustain_ms", 0, &args.sustain_ms, 1, 3600000},
     {"golden_bound_ppm", 0, &args.golden_bound_ppm, 0, 1000000},

@@ -17,7 +17,7 @@
 #include "profiler.h"
 #include "streams.h"
 
-enum { PROTOCOL = 1, EVAL_CLIPS_PER_LINE = 64, PROBES = 2000, WARM_UPS_BEFORE_COUNT = 2 };
+enum { PROTOCOL = 1, EVAL_CLIPS_PER_LINE = 64, PROBES = 2000 };
 
 #ifdef __ANDROID__
 #define RUNNER "native-bionic"
@@ -331,7 +331,7 @@ static void sustain(const Array *inputs) {
 
 static void count_instructions(const Array *inputs) {
     set_input(inputs, 0);
-    for (int i = 0; i < WARM_UPS_BEFORE_COUNT; i++) invoke(INFERENCE);
+    for (int i = 0; i < (int)args.count_warmups; i++) invoke(INFERENCE);
     for (int i = 0; i < (int)args.count_runs; i++) {
         mark(REGION_INFERENCE, i, BEGIN);
         invoke(INFERENCE);
@@ -400,7 +400,7 @@ static void profile(const Array *inputs) {
 /* Where the instructions of one inference go; the profiler's own are among them. */
 static void count_operators(const Array *inputs) {
     set_input(inputs, 0);
-    for (int i = 0; i < WARM_UPS_BEFORE_COUNT; i++) invoke(INFERENCE);
+    for (int i = 0; i < (int)args.count_warmups; i++) invoke(INFERENCE);
     profiling = 1;
     mark(REGION_OPERATORS, 0, BEGIN);
     invoke(INFERENCE);
