@@ -53,6 +53,12 @@ def phone_parser() -> argparse.ArgumentParser:
         choices=("enclosed", "overlaid"),
         help="how it runs arm64 programs: in namespaces or without (default: the first that works); counts are equal",
     )
+    serve.add_argument(
+        "--shell",
+        choices=("system", "pocket"),
+        help="what runs commands: mksh with toybox in namespaces, or our own, which needs neither "
+        "(default: the first that works)",
+    )
     listed = actions.add_parser("list", help="which ones there are, which are on")
     listed.add_argument("--json", action="store_true", help="print JSON")
     stop = actions.add_parser("stop", help="switch one off")
@@ -184,7 +190,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with switched_on(
-            arguments.name, cache_folder(), os.environ, arguments.port, arguments.way, served=True
+            arguments.name,
+            cache_folder(),
+            os.environ,
+            arguments.port,
+            arguments.way,
+            shell=arguments.shell,
+            served=True,
         ) as there:
             print(f"{there.name} is on: {_shown(there)}", flush=True)
             print(f"end it with Ctrl-C, or: {PROGRAM} stop {there.name}", file=sys.stderr, flush=True)
@@ -220,4 +232,4 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _shown(there: VirtualPhone) -> str:
-    return f"{there.address}, process {there.pid}, qemu {there.emulator.split()[0]}, {there.way}"
+    return f"{there.address}, process {there.pid}, qemu {there.emulator.split()[0]}, {there.way}, {there.shell} shell"

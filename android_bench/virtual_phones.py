@@ -16,21 +16,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from android_bench.adb.keys import user_keys
-from android_bench.errors import BenchError, DeviceError, RecordError
+from android_bench.errors import BenchError, DeviceError, MissingToolError, RecordError
 from android_bench.native_build import build
-from android_bench.virtual_phone.arm64 import Emulator, Way, find_emulator
+from android_bench.virtual_phone.arm64 import Emulator, Way, find_emulator, probe_program
 from android_bench.virtual_phone.commands import COMMANDS
 from android_bench.virtual_phone.daemon import running
 from android_bench.virtual_phone.files import PhoneFiles
 from android_bench.virtual_phone.pocket_shell import PocketShell
 from android_bench.virtual_phone.root import lay_out
 from android_bench.virtual_phone.session import PhoneSettings
+from android_bench.virtual_phone.shell import Shell
+from android_bench.virtual_phone.system_shell import find_system_shell
 from android_bench.virtual_phone.twin import Twin, load_twin, twin_names
 from converters.files import write_text
 
 FORMAT = "tkd.virtual_phone/1"
+ShellName = Literal["system", "pocket"]
+SHELLS: tuple[ShellName, ...] = ("system", "pocket")
 _STOP_S = 10.0
 _PAUSE_S = 0.05
 _STATE, _LOCK = "state.json", "lock"
@@ -46,6 +51,7 @@ class VirtualPhone:
         port: where it listens on 127.0.0.1.
         way: how it runs arm64 programs, enclosed or overlaid.
         emulator: the emulator's version.
+        shell: what runs its command lines, system or pocket.
         served: by `tkd-bench phone serve`; else it is on for a measurement, and ends with it.
     """
 
@@ -54,6 +60,7 @@ class VirtualPhone:
     port: int
     way: str
     emulator: str
+    shell: str
     served: bool
 
     @property
@@ -70,6 +77,7 @@ def switched_on(
     port: int = 0,
     way: Way | None = None,
     *,
+    shell: ShellName | None = "pocket",
     served: bool = False,
 ) -> Iterator[VirtualPhone]:
     """A virtual phone, on until the end of the block; it knows the keys of this user and nobody else's.
@@ -80,6 +88,7 @@ def switched_on(
         environment: where keys are looked for, as adb does.
         port: where it listens; 0 takes a free one.
         way: how it runs arm64 programs; None takes the first that works.
+        shell: what runs command lines; `pocket` works everywhere, None takes the first of `SHELLS` that works.
         served: whether `switch_off` may end it.
 
     Raises:
@@ -93,7 +102,9 @@ def switched_on(
         counter = build("counter", cache)
         folders = lay_out(twin, place)
         emulator = find_emulator(folders, twin.emulated_cpu, counter.path, way)
-        settings = _settings(_told(twin, emulator, counter.source_sha256), emulator, environment)
+        told = _told(twin, emulator, counter.source_sha256)
+        kind, runs_commands = _shell(told, emulator, shell)
+        settings = _settings(told, emulator, runs_commands, environment)
         try:
             daemon = stack.enter_context(running(settings, port))
         except OSError as cause:
@@ -109,6 +120,7 @@ def switched_on(
             port=daemon.port,
             way=emulator.way,
             emulator=emulator.version,
+            shell=kind,
             served=served,
         )
         write_text(place / _STATE, json.dumps({"format": FORMAT, **asdict(phone)}) + "\n")
@@ -160,12 +172,23 @@ def switch_off(name: str, cache: Path) -> VirtualPhone:
     return phone
 
 
-def _settings(twin: Twin, emulator: Emulator, environment: Mapping[str, str]) -> PhoneSettings:
-    files = PhoneFiles(emulator.folders.root)
+def _shell(twin: Twin, emulator: Emulator, wanted: ShellName | None) -> tuple[ShellName, Shell]:
+    if wanted != "pocket":
+        try:
+            PhoneFiles(emulator.folders.root)  # makes the writable folders, which it mounts
+            probe = emulator.folders.keep_probe(probe_program())
+            return "system", find_system_shell(twin, emulator, probe)
+        except MissingToolError:
+            if wanted == "system":
+                raise
+    return "pocket", PocketShell(PhoneFiles(emulator.folders.root), twin, emulator, COMMANDS)
+
+
+def _settings(twin: Twin, emulator: Emulator, shell: Shell, environment: Mapping[str, str]) -> PhoneSettings:
     greeting = ("ro.product.name", "ro.product.model", "ro.product.device")
     return PhoneSettings(
-        shell=PocketShell(files, twin, emulator, COMMANDS),
-        files=files,
+        shell=shell,
+        files=PhoneFiles(emulator.folders.root),
         known_keys=tuple(key.private.public_key() for key in user_keys(environment)),
         properties={key: twin.properties[key] for key in greeting if key in twin.properties},
     )

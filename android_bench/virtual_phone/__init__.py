@@ -9,7 +9,8 @@
 What makes it a certain phone, that runs arm64 programs:
 
     commands      what its shell can do without emulation
-    pocket_shell  runs scripts, and starts arm64 programs
+    pocket_shell  runs scripts, and starts arm64 programs: works everywhere
+    system_shell  the same with mksh and toybox, where this computer has them and allows namespaces
     script        the grammar of scripts
     arm64         the emulator, in two ways that count the same instructions
     root          its folders on this computer

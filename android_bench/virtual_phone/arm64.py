@@ -35,6 +35,13 @@ _PROBE_CODE = 42
 _PROBE_INSTRUCTIONS = 3
 _PROBE_LINE = f"tkd-instructions 1 0 {_PROBE_INSTRUCTIONS}"
 
+PROGRAM_ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "ANDROID_ROOT": "/system",
+    "ANDROID_DATA": "/data",
+}
+"""The programs' environment: a phone's, so that nothing of the user's changes what is counted."""
+
 # Run by sh in namespaces of its own: the phone's folders and what the emulator itself is made of, then chroot.
 # This computer's own are mounted read-only; /proc is the real one but for the processor.
 _ENCLOSE = """
@@ -75,7 +82,7 @@ class Emulator:
 
     async def run(self, _files: PhoneFiles, words: Sequence[str], io: CommandIO) -> int:
         """The exit code of a program of the phone; its path comes first."""
-        shell = ProcessShell(lambda _: self.argv(words), self.folders.root, _environment())
+        shell = ProcessShell(lambda _: self.argv(words), self.folders.root, PROGRAM_ENVIRONMENT)
         return await shell.run("program", io)
 
     def argv(self, words: Sequence[str]) -> list[str]:
@@ -155,7 +162,7 @@ def _fault(emulator: Emulator, probe: str) -> str:
             text=True,
             timeout=_PROBE_S,
             check=False,
-            env=_environment(),
+            env=PROGRAM_ENVIRONMENT,
             errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired) as cause:
@@ -175,8 +182,3 @@ def _version(path: str) -> str:
         return "unknown"
     match = re.search(r"version (.+)", done.stdout)
     return match[1].strip() if match else "unknown"
-
-
-def _environment() -> Mapping[str, str]:
-    """The programs' environment: a phone's, so that nothing of the user's changes what is counted."""
-    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "ANDROID_ROOT": "/system", "ANDROID_DATA": "/data"}

@@ -49,10 +49,10 @@ def keys(tmp_path_factory) -> dict[str, str]:
 OPTIONS = ("--cores", "little", "--per-op")
 
 
-def launch(cache, keys, bundles, name="virtual-pixel1", way=None):
+def launch(cache, keys, bundles, name="virtual-pixel1", way=None, shell="pocket"):
     """What each model was counted at, on a phone that was switched on for it."""
     with (
-        switched_on(name, cache, keys, way=way) as there,
+        switched_on(name, cache, keys, way=way, shell=shell) as there,
         find_phone(Wish(profile=load_profile(name), connect=there.address), keys) as phone,
     ):
         installed = install_runner(phone, cache, ("glibc",))
@@ -87,6 +87,14 @@ class TestWithEmulator:
             pytest.skip(f"no namespaces here: {fault}")
 
         assert launch(cache, keys, bundles, way="overlaid") == enclosed
+
+    def test_both_shells_count_the_same_instructions(self, cache, keys, bundles):
+        try:
+            system = launch(cache, keys, bundles, shell="system")
+        except MissingToolError as fault:
+            pytest.skip(str(fault))
+
+        assert launch(cache, keys, bundles, shell="pocket") == system
 
     def test_launches_elsewhere_and_with_another_environment_count_the_same(
         self, cache, keys, bundles, tmp_path, monkeypatch
