@@ -23,6 +23,8 @@ from android_bench.virtual_phone.twin import Twin
 
 INSTALL = "Debian 12 and Ubuntu 24.04: apt-get install mksh toybox"
 _TOOLS = ("mksh", "toybox", "unshare", "setpriv", "pivot_root")
+# Where pivot_root is, which an ordinary user's own PATH leaves out.
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _PROBE_S = 30.0
 _PROBED = "42 Linux\ntkd-instructions 1 0 3\n42\n"
 _PROBE = 'echo $((6 * 7)) $(uname); {probe} 2>&1; echo $?; touch /system/probed 2>/dev/null && echo "not read-only"'
@@ -112,7 +114,7 @@ class SystemShell(ProcessShell):
 
     def __init__(self, emulator: Emulator) -> None:
         self._folders = emulator.folders
-        super().__init__(self.argv, emulator.folders.root, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+        super().__init__(self.argv, emulator.folders.root, {"PATH": _PATH})
 
     def argv(self, command: str) -> list[str]:
         """What starts a command line here; an empty one is a shell that reads its commands from standard input."""
@@ -123,8 +125,12 @@ class SystemShell(ProcessShell):
         return [*enter, "env", "-i", *variables, *shell]
 
 
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=_PATH)
+
+
 def find_system_shell(
-    twin: Twin, emulator: Emulator, probe: str, which: Callable[[str], str | None] = shutil.which
+    twin: Twin, emulator: Emulator, probe: str, which: Callable[[str], str | None] = _which
 ) -> SystemShell:
     """The shell, laid out and tried with a command, a substitution, a read-only folder and an arm64 program.
 
@@ -145,7 +151,15 @@ def find_system_shell(
     shell = SystemShell(emulator)
     argv = shell.argv(_PROBE.format(probe=probe))
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_PROBE_S, check=False, errors="replace")
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_S,
+            check=False,
+            errors="replace",
+            env={"PATH": _PATH},
+        )
     except (OSError, subprocess.TimeoutExpired) as cause:
         raise MissingToolError(f"a phone's own shell does not start here: {cause}") from cause
     if done.stdout != _PROBED:
