@@ -46,9 +46,8 @@ from converters.tensorflow_route import OPSET, worker
 from converters.tflite_file import read_tflite
 from converters.to_onnx import to_onnx
 from tkd.audio.features import FEATURES
-from tkd.checkpoint import load_student, read_checkpoint
+from tkd.checkpoint import STARTERS, load_student, read_checkpoint
 from tkd.export.bundles import input_scale
-from tkd.export.choose import STARTERS
 from tkd.export.material import Amounts, Material, find_data, load_material
 from tkd.students import STUDENTS, Student, build_student
 

@@ -45,9 +45,8 @@ from converters.bundle_contents import BundleContents, EvaluationPack
 from converters.pipeline import Conversion, ConversionRequest, TfliteFile, convert
 from converters.runners import TfliteModel
 from tkd.audio.features import FEATURES
-from tkd.checkpoint import load_student, read_checkpoint
+from tkd.checkpoint import STARTERS, load_student, read_checkpoint
 from tkd.export.bundles import input_scale
-from tkd.export.choose import STARTERS
 from tkd.export.material import Amounts, Material, find_data, load_material
 from tkd.students import STUDENTS, Student, build_student
 

@@ -21,9 +21,8 @@ from torch import Tensor
 from converters.command_line import progress
 from tkd.audio.batched import features_of
 from tkd.audio.features import FeatureConfig, FrontEnd
-from tkd.checkpoint import Checkpoint, load_student, read_checkpoint, write_checkpoint
+from tkd.checkpoint import STARTERS, Checkpoint, load_student, read_checkpoint, write_checkpoint
 from tkd.evaluate import MultiLabelScores, Scores, predict, score_any
-from tkd.export.choose import STARTERS
 from tkd.train.config import DataConfig
 from tkd.train.corpus import Corpus, load_corpus
 from tkd.train.objectives import on_pcm

@@ -36,6 +36,8 @@ class AugmentConfig:
             clip; 0 masks nothing. A teacher has masks of its own: these are the student's.
         max_mask_frames: the length of a masked stretch is uniform in 0 … this many frames.
         max_mask_channels: the width of a masked band is uniform in 0 … this many channels.
+        max_lead_in_clips: each batch is heard after 0 … this many other clips, end to end, so that a recurrence learns
+            to go on after what it has heard, as a stream does.
     """
 
     max_shift_ms: float = 100.0
@@ -45,9 +47,12 @@ class AugmentConfig:
     feature_masks: int = 0
     max_mask_frames: int = 10
     max_mask_channels: int = 5
+    max_lead_in_clips: int = 0
 
     def __post_init__(self) -> None:
-        amounts = (self.max_shift_ms, self.max_noise_volume, self.feature_masks, self.max_mask_frames)
+        amounts = (
+            self.max_shift_ms, self.max_noise_volume, self.feature_masks, self.max_mask_frames, self.max_lead_in_clips,
+        )  # fmt: skip
         shares = (self.noise_probability <= 1, 0 <= self.max_resample < 1, self.max_mask_channels >= 0)
         if min(*amounts, self.noise_probability) < 0 or not all(shares):
             raise SettingsError(f"augmentation out of range: {self}")
@@ -179,6 +184,22 @@ def mask_features(
         kept_bands &= _outside_a_stretch(batch, bands, max_bands, generator)
     kept = kept_frames[:, :, None] & kept_bands[:, None, :]
     return features * kept.to(features)
+
+
+def lead_in(inputs: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Inputs with 0 … `most` other clips of the batch before each, the same number for all.
+
+    Args:
+        inputs: shape (batch, frames, …).
+        most: clips before each.
+        generator: of chance.
+
+    Returns:
+        Shape (batch, (1 + before) · frames, …); the last `frames` of them are the inputs.
+    """
+    before = int(torch.randint(0, most + 1, (1,), generator=generator))
+    others = [inputs[torch.randperm(len(inputs), generator=generator)] for _ in range(before)]
+    return torch.cat([*others, inputs], dim=1)
 
 
 def _outside_a_stretch(batch: int, length: int, longest: int, generator: torch.Generator | None) -> Tensor:

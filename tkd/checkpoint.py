@@ -19,6 +19,8 @@ from converters.files import sha256_of, whole_file
 from tkd.errors import CheckpointError
 from tkd.students import Student, build_student
 
+STARTERS = Path(__file__).parent / "starter"
+"""The packaged checkpoints, NAME.safetensors."""
 FORMAT = "tkd.checkpoint/1"
 
 

@@ -19,9 +19,8 @@ from converters.pipeline import Conversion, ConversionRequest, convert
 from converters.runners import Array, run_torch
 from converters.runtimes import RUNTIMES
 from converters.to_onnx import to_onnx
-from tkd.checkpoint import load_student, read_checkpoint
+from tkd.checkpoint import STARTERS, load_student, read_checkpoint
 from tkd.cli.export import main
-from tkd.export.choose import STARTERS
 from tkd.students import Student
 
 pytestmark = pytest.mark.tensorflow

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tkd.augment import AugmentConfig, augment, mask_features, noise_bank, resample, shift
+from tkd.augment import AugmentConfig, augment, lead_in, mask_features, noise_bank, resample, shift
 from tkd.errors import SettingsError
 
 
@@ -101,7 +101,20 @@ def test_masks_longer_than_the_clip_are_as_long_as_the_clip() -> None:
 @pytest.mark.parametrize("wrong", [
     {"max_shift_ms": -1.0}, {"noise_probability": 1.5}, {"max_noise_volume": -0.1}, {"max_resample": 1.0},
     {"max_resample": -0.1}, {"feature_masks": -1}, {"max_mask_frames": -1}, {"max_mask_channels": -1},
+    {"max_lead_in_clips": -1},
 ])  # fmt: skip
 def test_amounts_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="augmentation out of range"):
         AugmentConfig(**wrong)
+
+
+def test_a_lead_in_is_of_other_clips_and_the_clip_itself_comes_last() -> None:
+    inputs = torch.arange(6.0).view(3, 2, 1)
+    lengths = set()
+    for seed in range(12):
+        heard = lead_in(inputs, 2, seeded(seed))
+        lengths.add(heard.shape[1])
+        assert torch.equal(heard[:, -2:], inputs)
+        for start in range(0, heard.shape[1], 2):
+            assert sorted(map(tuple, heard[:, start : start + 2, 0].tolist())) == [(0.0, 1.0), (2.0, 3.0), (4.0, 5.0)]
+    assert lengths == {2, 4, 6}

@@ -9,8 +9,7 @@ import torch
 from benchmarks.starters import pack
 from tests.tkd.conftest import silent
 from tkd.audio.features import FeatureConfig
-from tkd.checkpoint import load_student, read_checkpoint
-from tkd.export.choose import STARTERS
+from tkd.checkpoint import STARTERS, load_student, read_checkpoint
 from tkd.students import find_student
 from tkd.train.config import DataConfig
 from tkd.train.corpus import load_corpus

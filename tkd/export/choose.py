@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tkd.checkpoint import Checkpoint, read_checkpoint
+from tkd.checkpoint import STARTERS, Checkpoint, read_checkpoint
 from tkd.errors import CheckpointError
 from tkd.students import find_student
 from tkd.train.record import newest_run
-
-STARTERS = Path(__file__).parent.parent / "starter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

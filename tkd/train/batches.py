@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tkd.augment import AugmentConfig, NoiseBank, augment, mask_features
+from tkd.augment import AugmentConfig, NoiseBank, augment, lead_in, mask_features
 
 _PREFETCH = 3
 
@@ -25,7 +25,7 @@ class Batch:
     """What one update sees.
 
     Attributes:
-        inputs: prepared clips, shape (batch, …).
+        inputs: prepared clips, shape (batch, …); with a lead-in, after others along the second axis.
         labels: shape (batch,), or for several labels a clip zeros and ones of shape (batch, classes).
         index: of each clip in its store, shape (batch,).
         shift_samples: how far augmentation moved each clip, shape (batch,).
@@ -115,6 +115,8 @@ class Batches:
                     masks=self._config.feature_masks,
                     generator=_generator(self._seed, step, 2),
                 )
+            if self._config.max_lead_in_clips:
+                inputs = lead_in(inputs, self._config.max_lead_in_clips, _generator(self._seed, step, 3))
         return Batch(inputs=inputs, labels=self._store.labels[index], index=index, shift_samples=shift_samples)
 
     def _inputs(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

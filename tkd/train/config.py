@@ -150,11 +150,14 @@ class StudentConfig:
         features: a named front end; empty takes the student's published one.
         forget_bias: of LSTM-P's forget gates before training; nothing leaves TensorFlow's 1. Clips of several
             seconds want 4.
+        checkpoint: a checkpoint of this student, with these classes and this front end, whose weights training begins
+            with; `starter` is the packaged one, empty begins with chance.
     """
 
     name: str
     features: str = ""
     forget_bias: float | None = None
+    checkpoint: str = ""
 
     def __post_init__(self) -> None:
         find_student(self.name)
@@ -193,6 +196,12 @@ class TrainConfig:
             raise SettingsError(
                 "augment.max_resample stretches clips, and the teacher's cached attention is that of clips as they "
                 "are: leave it out, or train without a teacher (distill.lambdas = [0.0])"
+            )
+
+        if self.distill.guides and self.augment.max_lead_in_clips:
+            raise SettingsError(
+                "augment.max_lead_in_clips lets a student hear other clips first, which the teacher's attention knows "
+                "nothing of: leave it out, or train without a teacher (distill.lambdas = [0.0])"
             )
 
     @property

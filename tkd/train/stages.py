@@ -26,7 +26,7 @@ import torch
 
 from converters.files import sha256_of, whole_file, write_text
 from tkd.audio.features import FrontEnd, find_features
-from tkd.checkpoint import CheckpointSpec, read_checkpoint, write_checkpoint
+from tkd.checkpoint import STARTERS, CheckpointSpec, load_student, read_checkpoint, write_checkpoint
 from tkd.distill import Guide
 from tkd.errors import SettingsError
 from tkd.evaluate import metric_of, predict, score_any
@@ -126,8 +126,15 @@ class Stages:
         )
 
     def _check_student(self, front_end: FrontEnd, corpus: Corpus) -> None:
-        """Raises SettingsError where the student does not exist, cannot attend as asked, or has no time to look at."""
-        student = self._new_student(front_end, len(corpus.labels))
+        """Raises SettingsError where the student cannot begin, attend or go on as asked, or has no time to look at."""
+        student = self._new_student(front_end, corpus)
+        if self.config.augment.max_lead_in_clips:
+            rule = student.stream_rule()
+            if rule is None or rule.pools:
+                raise SettingsError(
+                    f"{self.config.student.name} has no memory of the clips before: augment.max_lead_in_clips is for "
+                    "recurrences that read forward, such as lstm-p and crnn"
+                )
         if not self.config.distill.guides:
             return
         student_query(student, self.config.distill)
@@ -140,9 +147,22 @@ class Stages:
                 "when to look; give longer clips, another student, or distill.lambdas = [0.0]"
             )
 
-    def _new_student(self, front_end: FrontEnd, classes: int) -> Student:
+    def _new_student(self, front_end: FrontEnd, corpus: Corpus) -> Student:
         wanted = self.config.student
-        return build_student(wanted.name, front_end.config.channels, classes, forget_bias=wanted.forget_bias)
+        channels, classes = front_end.config.channels, len(corpus.labels)
+        student = build_student(wanted.name, channels, classes, forget_bias=wanted.forget_bias)
+        if wanted.checkpoint:
+            packaged = STARTERS / f"{wanted.name}.safetensors"
+            named = packaged if wanted.checkpoint == "starter" else Path(wanted.checkpoint)
+            start = read_checkpoint(named)
+            seen = (start.spec.name, start.spec.labels, start.spec.features)
+            if seen != (wanted.name, corpus.labels, front_end.config.to_dict()):
+                raise SettingsError(
+                    f"student.checkpoint {named} is a {start.spec.name} of {len(start.spec.labels)} classes; expected "
+                    f"{wanted.name} with the {classes} classes of the data, in their order, and the same front end"
+                )
+            student.load_state_dict(load_student(start).state_dict())
+        return student
 
     def _teach(self, corpus: Corpus) -> Taught:
         stage = TeacherStage(
@@ -176,7 +196,7 @@ class Stages:
 
     def _train_student(self, room: Classroom, plan: _Plan, lesson: Lesson | None, path: Path) -> None:
         torch.manual_seed(mix_seeds(self.config.seed, 20))  # the same initial weights for every student of the run
-        student = self._new_student(room.front_end, len(room.corpus.labels))
+        student = self._new_student(room.front_end, room.corpus)
         settings = self.config.student_fit
         objective = StudentObjective(
             student, room.held["validation"], settings.label_smoothing, lesson, plan.weight, self.config.distill

@@ -18,11 +18,11 @@ from converters.runners import run_tflite
 from tests.tkd.conftest import silent
 from tkd.audio.features import FEATURES, FeatureConfig, FrontEnd
 from tkd.audio.graph_front_end import GraphFrontEnd
-from tkd.checkpoint import load_student, read_checkpoint
+from tkd.checkpoint import STARTERS, load_student, read_checkpoint
 from tkd.errors import SettingsError
 from tkd.evaluate import predict
 from tkd.export.bundles import Export, Gates, Wanted, export_student
-from tkd.export.choose import STARTERS, Choice
+from tkd.export.choose import Choice
 from tkd.export.feeding import feeding_of
 from tkd.export.material import Amounts, Material, load_material
 from tkd.scoring.clips import choose_clips, logits_of

@@ -65,6 +65,12 @@ def test_resampling_and_a_teacher_exclude_each_other() -> None:
         replace(stretched, distill=DistillConfig(lambdas=(0.0, 0.5)))
 
 
+def test_a_lead_in_and_a_teacher_exclude_each_other() -> None:
+    led_in = replace(CONFIG, augment=AugmentConfig(max_lead_in_clips=2), distill=DistillConfig(lambdas=(0.0,)))
+    with pytest.raises(SettingsError, match="hear other clips first"):
+        replace(led_in, distill=DistillConfig(lambdas=(0.0, 0.5)))
+
+
 @pytest.mark.parametrize(("recipe", "rates"), [
     ("tcresnet-paper", {0: 0.1, 9_999: 0.1, 10_000: 0.01, 19_999: 0.01, 20_000: 0.001, 29_999: 0.001}),
     ("bcresnet", {0: 0.1 / 1845, 1844: 0.1, 1845: 0.1, 73_799: 0.0}),

@@ -135,3 +135,49 @@ def test_the_log_holds_one_json_object_a_line(tiny_config: TrainConfig) -> None:
     lines = (Path(tiny_config.run) / "log.jsonl").read_text().splitlines()
     stages = {json.loads(line)["stage"] for line in lines}
     assert stages == {"teacher", "student-lambda-0", "student-lambda-0.5"}
+
+
+def plain(config: TrainConfig, run: str, **student: str) -> TrainConfig:
+    """The same without a teacher, with another student."""
+    return replace(
+        config,
+        run=str(Path(config.run).with_name(run)),
+        student=replace(config.student, **student),
+        distill=replace(config.distill, lambdas=(0.0,)),
+    )
+
+
+def test_a_recurrence_goes_on_training_after_other_clips_from_where_it_was(tiny_config: TrainConfig) -> None:
+    first = plain(tiny_config, "first", name="lstm-p-reduced")
+    start = run_training(first, silent).folder / "student.safetensors"
+    going_on = plain(tiny_config, "second", name="lstm-p-reduced", checkpoint=str(start))
+    going_on = replace(
+        going_on,
+        augment=replace(going_on.augment, max_lead_in_clips=2),
+        student_fit=replace(going_on.student_fit, learning_rate=1e-12, weight_decay=0.0),
+    )
+
+    ended = read_checkpoint(run_training(going_on, silent).folder / "student.safetensors")
+
+    before = read_checkpoint(start)
+    assert before.state.keys() == ended.state.keys()
+    for name, weights in before.state.items():
+        torch.testing.assert_close(ended.state[name], weights)
+    assert ended.spec.training["augment"]["max_lead_in_clips"] == 2
+
+
+def test_a_checkpoint_of_something_else_is_no_start(tiny_config: TrainConfig) -> None:
+    with pytest.raises(
+        SettingsError, match=r"starter.* is a tcresnet8 of 12 classes; expected tcresnet8 .* same front"
+    ):
+        student = {"checkpoint": "starter", "features": "kws-streaming"}
+        run_training(plain(tiny_config, "other-features", **student), silent)
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint nowhere\.safetensors"):
+        run_training(plain(tiny_config, "missing", checkpoint="nowhere.safetensors"), silent)
+
+
+@pytest.mark.parametrize("name", ["tcresnet8", "tcresnet8-causal", "att-rnn-reduced"])
+def test_a_network_without_a_memory_of_earlier_clips_takes_no_lead_in(tiny_config: TrainConfig, name: str) -> None:
+    wrong = plain(tiny_config, "wrong", name=name)
+    with pytest.raises(SettingsError, match=f"{name} has no memory of the clips before"):
+        run_training(replace(wrong, augment=replace(wrong.augment, max_lead_in_clips=1)), silent)
