@@ -48,7 +48,7 @@ _EVENTS_OF_STAGES = {
 }
 # One line of the emulator's plugin (native/counter.c): region, index, count.
 _COUNT = re.compile(r"^tkd-instructions (\d+) (\d+) (\d+)$", re.MULTILINE)
-_COUNT_WARM_UPS = (2, 24)
+_COUNT_WARM_UPS = (2, 24, 120)
 _INIT, _FIRST, _INFERENCE = 1, 2, 3
 
 _BLOCK, _MEMORY, _PREDICTIONS = "golden,latency", "memory", "golden,eval"
@@ -216,8 +216,8 @@ def _several(pack: EvaluationPack, bundle: Bundle, rows: Sequence[Sequence[float
 def run_instructions(device: Device, bundle: Bundle | StreamBundle, plan: RunPlan) -> tuple[Instructions, RunnerFacts]:
     """One process on an emulated processor that counts its instructions; raises as `run_block` does.
 
-    Where its inferences differ, another one counts later ones: the heap of an engine that allocates in every inference
-    needs some to come to rest. Of a stream an inference is one hop, with its states carried on.
+    Where its inferences differ, others count later ones: the heap of an engine that allocates in every inference needs
+    some to come to rest. Of a stream an inference is one hop, with its states carried on.
     Wants the native runner, and an emulator that was started with the plugin `counter`.
     """
     for warm_ups in _COUNT_WARM_UPS:

@@ -264,6 +264,7 @@ def _contents(
     ops: dict[str, Any] = {
         "by_type": dict(file.operators),
         "versions": dict(file.op_versions),
+        "macs": file.shares.total_macs,
         "int8_share": shares_document(file.shares),
     }
     if file.precision == "int8" and conversion.mixture is not None:
