@@ -18,6 +18,7 @@ from typing import Any
 from scipy.stats import t as student_t
 
 from converters.files import write_text
+from tkd.students import STUDENTS
 
 Line = Mapping[str, Any]
 Key = tuple[int, str, str, float]
@@ -137,7 +138,8 @@ def chosen_weights(lines: Sequence[Line], student: str) -> dict[int, float]:
 
 
 def _tables(lines: Sequence[Line]) -> list[str]:
-    students = list(dict.fromkeys(line["student"] for line in lines))
+    places = {name: place for place, name in enumerate(STUDENTS)}
+    students = sorted({line["student"] for line in lines}, key=lambda name: (places.get(name, len(places)), name))
     weights = sorted({line["weight"] for line in lines if line["guide"] == "teacher"})
     found = ["Test accuracy in %, mean ± standard deviation over seeds (number of seeds).\n"]
     rows = [["student", *(f"λ = {weight:g}" for weight in weights), "λ chosen on validation"]]
@@ -189,12 +191,22 @@ def _head(lines: Sequence[Line]) -> str:
             f"{counts} clips; batches of {first['batch_size']}.",
             "Every student has the same number of steps: this compares at a fixed budget, not at convergence.",
             "The recurrent students are reduced forms of the published ones.",
+            *_front_ends(lines),
             "These numbers say nothing about recorded speech, and nothing about the paper's data.",
             "",
             *told,
             "",
         ]
     )
+
+
+def _front_ends(lines: Sequence[Line]) -> list[str]:
+    """A sentence for every front end that a line names."""
+    named = sorted({(line["features"], line["student"]) for line in lines if "features" in line})
+    return [
+        f"Front end of {', '.join(student for each, student in named if each == features)}: `{features}`."
+        for features in dict.fromkeys(features for features, _ in named)
+    ]
 
 
 def _tests(lines: Sequence[Line], student: str, guide: str, weight: float) -> list[float]:

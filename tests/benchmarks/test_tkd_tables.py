@@ -74,6 +74,18 @@ def test_the_page_says_synthetic_and_shows_controls_beside_the_teacher(tmp_path:
     assert "| student | teacher | oracle span | uniform | shuffled teacher | logit distillation |" in page
 
 
+def test_students_stand_in_the_order_of_their_table_with_their_front_ends(tmp_path: Path) -> None:
+    """Lines come in the order in which trainings end."""
+    names = {"mhatt-rnn-reduced": "coarse", "tcresnet8": "fine", "crnn-reduced": "coarse"}
+    lines = [
+        {**line(name, 1, weight, 0.5), "features": front} for name, front in names.items() for weight in (0.0, 0.5)
+    ]
+    write_tables(lines, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert "Front end of crnn-reduced, mhatt-rnn-reduced: `coarse`." in page
+    assert page.index("| tcresnet8 |") < page.index("| crnn-reduced |") < page.index("| mhatt-rnn-reduced |")
+
+
 def test_the_grid_is_every_combination_once_with_the_first_seed_first() -> None:
     found = cells(("tcresnet8", "mhatt-rnn-reduced"), (2, 8), seeds=2, steps=10)
     assert len(found) == len(set(found)) == 2 * 2 * (len(LAMBDAS) + len(CONTROLS) + len(LAMBDAS))
