@@ -69,8 +69,6 @@ def _check_onnx(options: argparse.Namespace) -> None:
 
 
 def _check_streaming(options: argparse.Namespace) -> None:
-    if options.android is not None:
-        raise ConversionError("--android writes a module that feeds whole clips; leave --streaming out")
     if options.tune is not None:
         raise ConversionError("streams are lowered in one way only; leave --tune out")
     if options.backend != "direct":
@@ -162,7 +160,8 @@ def _add_clips_and_places(made: argparse.ArgumentParser) -> None:
     made.add_argument("--output", type=Path, default=Path("exports"), metavar="DIR", help="where bundles go (exports)")
     made.add_argument(
         "--android", type=Path, metavar="DIR",
-        help="also a Kotlin module for an Android app, with the smallest of the files; with --input waveform",
+        help="also a Kotlin module for an Android app, with the smallest of the files; with --input waveform, and with "
+        "--streaming one that carries states on",
     )  # fmt: skip
     made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where training runs are (runs)")
     made.add_argument(

@@ -11,6 +11,7 @@ from typing import Any
 
 from converters.command_line import ExitCode
 from converters.files import write_text
+from tkd.export.android import write_module
 from tkd.export.bundles import Gates, Wanted
 from tkd.export.choose import Choice
 from tkd.export.material import Material
@@ -25,13 +26,15 @@ def export_streams(
     export = export_stream(
         choice, material, gates, options.output, wanted, hop_frames=options.hop_frames, force=options.force
     )
+    if options.android is not None:
+        write_module(options.android, export.bundles[-1], force=options.force)
     document = _document(choice, material, export, time.monotonic() - start)
     quiet = options.json == "-"
     if options.json:
         text = json.dumps(document, indent=2) + "\n"
         sys.stdout.write(text) if quiet else write_text(Path(options.json), text)
     if not quiet:
-        _print(material, export, document)
+        _print(material, export, document, options.android)
     return ExitCode.GOOD
 
 
@@ -57,7 +60,7 @@ def _document(choice: Choice, material: Material, export: StreamExport, seconds:
     }
 
 
-def _print(material: Material, export: StreamExport, document: dict[str, Any]) -> None:
+def _print(material: Material, export: StreamExport, document: dict[str, Any], android: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -96,4 +99,6 @@ def _print(material: Material, export: StreamExport, document: dict[str, Any]) -
         console.print(synthetic_words(material.description))
     for bundle in export.bundles:
         console.print(f"wrote {bundle.folder}")
+    if android is not None:
+        console.print(f"wrote {android} with {export.bundles[-1].name}: its README.md says how to add it to an app")
     console.print(f"{document['seconds']} s; next: tkd-eval {export.bundles[-1].folder} --stream FOLDER")

@@ -1,17 +1,20 @@
-"""A bundle with its front end inside, as a Kotlin module that an Android project takes up as it is.
+"""A model with its front end inside, as a Kotlin module that an Android project takes up as it is.
 
     DIR/  build.gradle.kts  README.md  module.json
           src/main         model and labels as assets, Settings.kt with its facts, microphone loop, detector
-          src/test         smoothing and threshold, on the computer
-          src/androidTest  the bundle's golden vectors, on the phone
+          src/test         what needs no phone, on the computer
+          src/androidTest  the golden vectors, on the phone
 
-The sources are in `tkd/android`; `Settings.kt` and `README.md` are filled in. After `tkd.export.bundles`.
+Sources in `tkd/android`: `common`, and `whole` for a bundle, run on the whole window at every hop, or `stream` for one
+that carries its states on. `Settings.kt` and `README.md` are filled in. After `tkd.export.bundles` and
+`tkd.export.streams`.
 Tested in `tests/tkd/export/test_android.py`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -22,7 +25,9 @@ import numpy as np
 from converters.bundle import Bundle
 from converters.files import sha256_of, whole_folder
 from converters.runners import TfliteModel
+from converters.stream_bundle import StreamBundle
 from tkd.errors import SettingsError
+from tkd.export.threshold import FALSE_ALARMS, threshold_of
 
 FORMAT = "tkd.android/1"
 _SOURCES = Path(__file__).parent.parent / "android"
@@ -31,8 +36,11 @@ _KOTLIN = "kotlin/tkd/keywords"
 _MODEL = "keywords.tflite"
 _HOPS_A_WINDOW = 4
 _SMOOTHED_HOPS = 2
-_FALSE_ALARMS = 0.01
-_OUTPUT_BYTES = {"int8": 1, "float32": 4}
+_SMOOTHED_S, _REFRACTORY_S = 0.1, 1.0
+"""Of a stream, as `tkd-eval --stream` listens."""
+_BYTES = {"int8": 1, "float32": 4}
+_GOLDEN_SHARE, _ROUNDED_SHARE = 1e-4, 0.02
+"""How far a stream's float logits may be elsewhere; the second where float data meet int8 weights in a recurrence."""
 
 
 def check_module_folder(folder: Path, *, force: bool) -> None:
@@ -60,21 +68,26 @@ def check_module_folder(folder: Path, *, force: bool) -> None:
         )
 
 
-def write_module(folder: Path, bundle: Bundle, *, force: bool = False) -> None:
-    """Writes the module of a bundle into `folder`, whole or not at all.
+def write_module(folder: Path, bundle: Bundle | StreamBundle, *, force: bool = False) -> None:
+    """Writes the module of a bundle or a stream into `folder`, whole or not at all.
 
     Raises:
-        SettingsError: the bundle wants features, which the module does not compute; or see `check_module_folder`.
+        SettingsError: it wants features, which the module does not compute; or see `check_module_folder`.
     """
     check_module_folder(folder, force=force)
-    front_end = bundle.document["front_end"]
-    if not front_end["in_graph"] or bundle.inputs[0].dtype != "float32":
+    given = bundle.input if isinstance(bundle, StreamBundle) else bundle.inputs[0]
+    if not bundle.document["front_end"]["in_graph"] or given.dtype != "float32":
         raise SettingsError(f"{bundle.name} takes features; a module for Android takes audio: give --input waveform")
-    facts = _facts(bundle)
+    if isinstance(bundle, StreamBundle):
+        form, own = _SOURCES / "stream", _of_stream(bundle)
+    else:
+        form, own = _SOURCES / "whole", _of_whole(bundle)
+    facts = {**_common(bundle), **own}
     with whole_folder(folder) as partial:
-        shutil.copytree(_SOURCES, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.in", "__pycache__"))
-        _fill(_SOURCES / "Settings.kt.in", partial / "src" / "main" / _KOTLIN / "Settings.kt", facts)
-        _fill(_SOURCES / "README.md.in", partial / "README.md", facts)
+        for sources in (_SOURCES / "common", form):
+            shutil.copytree(sources, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.in", "__pycache__"))
+        _fill(form / "Settings.kt.in", partial / "src" / "main" / _KOTLIN / "Settings.kt", facts)
+        _fill(_SOURCES / "common" / "README.md.in", partial / "README.md", facts)
         assets, golden = partial / "src" / "main" / "assets", partial / "src" / "androidTest" / "assets"
         assets.mkdir()
         golden.mkdir()
@@ -84,51 +97,79 @@ def write_module(folder: Path, bundle: Bundle, *, force: bool = False) -> None:
         _write_document(partial, bundle)
 
 
-def _facts(bundle: Bundle) -> dict[str, str]:
-    """What stands in the sources, by the name between two @."""
-    given, output = bundle.document["front_end"]["input"], bundle.outputs[0]
-    hop = int(given["samples"]) // _HOPS_A_WINDOW
-    threshold = _threshold(bundle)
-    is_synthetic = bundle.synthetic
+def _common(bundle: Bundle | StreamBundle) -> dict[str, str]:
+    """What stands in the sources of both forms, by the name between two @."""
+    given = bundle.document["front_end"]["input"]
+    output = bundle.logits if isinstance(bundle, StreamBundle) else bundle.outputs[0]
     return {
         "NAME": bundle.name,
         "SHA256": bundle.sha256,
         "ASSET": _MODEL,
-        "LABELS": ", ".join(json.dumps(label, ensure_ascii=False).replace("$", "\\$") for label in bundle.labels),
+        "LABELS": ", ".join(map(_text, bundle.labels)),
         "LABELS_TEXT": ", ".join(bundle.labels),
-        "HAS_SEVERAL_LABELS": _kotlin(bundle.evaluation().labels.ndim == 2),
         "SAMPLE_RATE_HZ": str(given["sample_rate_hz"]),
-        "SAMPLES": str(given["samples"]),
         "FROM_INT16": repr(float(given["from_int16"])),
         "OUTPUT_IS_INT8": _kotlin(output.dtype == "int8"),
-        "OUTPUT_BYTES": str(_OUTPUT_BYTES[output.dtype]),
+        "OUTPUT_BYTES": str(_BYTES[output.dtype]),
         "OUTPUT_SCALE": repr(float(output.scale or 1.0)),
         "OUTPUT_ZERO_POINT": str(output.zero_point or 0),
-        "HOP_SAMPLES": str(hop),
-        "SMOOTHED_HOPS": str(_SMOOTHED_HOPS),
-        "REFRACTORY_SAMPLES": str(given["samples"]),
-        "THRESHOLD": f"{threshold:.3f}",
-        "THRESHOLD_WORDS": f"Of the evaluation pack's wrong keywords, at most {_FALSE_ALARMS:.0%} reach the threshold "
-        "by a single run of the model" + (" (SYNTHETIC speech: set it anew on recordings)." if is_synthetic else "."),
         "SYNTHETIC": "\n**Trained or scored on SYNTHETIC speech: try it on recordings before it is used.**\n"
-        if is_synthetic
+        if bundle.synthetic
         else "",
     }
 
 
-def _threshold(bundle: Bundle) -> float:
-    """The probability that 1 % of the wrong keywords of the evaluation pack reach, each clip by itself."""
-    pack = bundle.evaluation()
-    logits = TfliteModel(bundle.model).run(pack.inputs).astype(np.float64)
-    if pack.labels.ndim == 2:
-        probabilities, is_right = 1 / (1 + np.exp(-logits)), pack.labels > 0
-    else:
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = powers / powers.sum(axis=1, keepdims=True)
-        is_right = np.eye(len(bundle.labels), dtype=bool)[pack.labels]
-    is_keyword = np.array([not label.startswith("_") for label in bundle.labels])
-    wrong = np.where(is_right | ~is_keyword, 0.0, probabilities).max(axis=1)
-    return float(np.clip(np.ceil(1000 * np.quantile(wrong, 1 - _FALSE_ALARMS)) / 1000, 0.5, 0.999))
+def _of_whole(bundle: Bundle) -> dict[str, str]:
+    samples, pack = int(bundle.document["front_end"]["input"]["samples"]), bundle.evaluation()
+    threshold = threshold_of(TfliteModel(bundle.model).run(pack.inputs), pack.labels, bundle.labels)
+    hop = samples // _HOPS_A_WINDOW
+    return {
+        "HAS_SEVERAL_LABELS": _kotlin(pack.labels.ndim == 2),
+        "SAMPLES": str(samples),
+        "HOP_SAMPLES": str(hop),
+        "SMOOTHED_HOPS": str(_SMOOTHED_HOPS),
+        "REFRACTORY_SAMPLES": str(samples),
+        "HOW_IT_RUNS": f"Runs the model on the last {samples} samples every {hop} samples, on one thread.",
+        **_told(threshold, "by a single run of the model", is_synthetic=bundle.synthetic),
+    }
+
+
+def _of_stream(bundle: StreamBundle) -> dict[str, str]:
+    hop, states = bundle.hop, bundle.states
+    facts = [
+        f"        StateFacts({_text(each.past.name)}, {_text(each.output)}, "
+        f"bytes = {math.prod(each.past.shape) * _BYTES[each.past.dtype]}, zero = {each.past.zero_point or 0})"
+        for each in states
+    ]
+    is_exact = bundle.logits.dtype == "int8" or bundle.precision == "float32"
+    return {
+        "HAS_SEVERAL_LABELS": _kotlin(False),
+        "HOP_INPUT": bundle.input.name,
+        "HOP_SAMPLES": str(hop.samples),
+        "WARM_UP_HOPS": str(hop.warm_up_hops),
+        "STATES": ",\n".join(facts),
+        "GOLDEN_SHARE": repr(_GOLDEN_SHARE if is_exact else _ROUNDED_SHARE),
+        "SMOOTHED_HOPS": str(max(1, round(1000 * _SMOOTHED_S / hop.milliseconds))),
+        "REFRACTORY_SAMPLES": str(round(_REFRACTORY_S * hop.sample_rate_hz)),
+        "HOW_IT_RUNS": f"Feeds the model each hop of {hop.samples} samples once, on one thread, with "
+        f"{len(states)} states that it carries on from hop to hop.",
+        **_told(
+            float(bundle.document["accuracy"]["threshold"]),
+            "at their end, with the states that the clip before left",
+            is_synthetic=bundle.synthetic,
+        ),
+    }
+
+
+def _told(threshold: float, when: str, *, is_synthetic: bool) -> dict[str, str]:
+    anew = " (SYNTHETIC speech: set it anew on recordings)." if is_synthetic else "."
+    words = f"Of the evaluation pack's wrong keywords, at most {FALSE_ALARMS:.0%} reach the threshold {when}{anew}"
+    return {"THRESHOLD": f"{threshold:.3f}", "THRESHOLD_WORDS": words}
+
+
+def _text(value: str) -> str:
+    """A string of Kotlin."""
+    return json.dumps(value, ensure_ascii=False).replace("$", "\\$")
 
 
 def _fill(template: Path, path: Path, facts: dict[str, str]) -> None:
@@ -136,7 +177,7 @@ def _fill(template: Path, path: Path, facts: dict[str, str]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _write_document(folder: Path, bundle: Bundle) -> None:
+def _write_document(folder: Path, bundle: Bundle | StreamBundle) -> None:
     files = {str(path.relative_to(folder)): _hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     document: dict[str, Any] = {
         "format": FORMAT,

@@ -9,7 +9,7 @@ Tested in `tests/tkd/cli/test_streaming.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from tkd.evaluate import predict
 from tkd.export.bundles import TOOLS, Gates, Wanted, input_scale, parents_document
 from tkd.export.choose import Choice
 from tkd.export.material import Material, Split
+from tkd.export.threshold import threshold_of
 from tkd.provenance import git_state, tool_versions
 from tkd.students.macs import count_macs
 from tkd.students.streaming import StreamingStudent, check_front_end, count_hop_macs, hops_of_audio, hops_of_clips
@@ -47,11 +48,13 @@ class StreamScores:
         whole: of the student on whole clips.
         reset: of the stream after the last hop of each clip, with states of zero before it.
         carried: the same with the states that the clip before left over, as in use.
+        threshold: the probability that one in a hundred clips reaches for a keyword that is not its own, carried on.
     """
 
     whole: float
     reset: float
     carried: float
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +138,8 @@ def export_stream(
         )
     )
     scores = {
-        precision: _scores(file, feeding.hops(fed), fed.labels, whole) for precision, file in conversion.files.items()
+        precision: _scores(file, feeding.hops(fed), fed.labels, spec.labels, whole)
+        for precision, file in conversion.files.items()
     }
     _check_accuracy(scores, gates.max_accuracy_drop)
     contents = [
@@ -219,16 +223,20 @@ def sequences_of(hops: np.ndarray) -> np.ndarray:
     return whole.reshape(len(whole) // together, -1, *whole.shape[2:])
 
 
-def _scores(file: StreamFile, hops: np.ndarray, labels: np.ndarray, whole: float) -> StreamScores:
+def _scores(file: StreamFile, hops: np.ndarray, labels: np.ndarray, names: Sequence[str], whole: float) -> StreamScores:
     stream = TfliteStream(file.content)
-    right = {True: 0, False: 0}
+    logits: dict[bool, np.ndarray] = {}
     for resets in (True, False):
         stream.reset()
-        for clip, label in zip(hops, labels, strict=True):
+        last = []
+        for clip in hops:
             if resets:
                 stream.reset()
-            right[resets] += int(stream.run(clip)[-1].argmax() == label)
-    return StreamScores(whole=whole, reset=right[True] / len(labels), carried=right[False] / len(labels))
+            last.append(stream.run(clip)[-1])
+        logits[resets] = np.stack(last)
+    right = {resets: float((each.argmax(axis=1) == labels).mean()) for resets, each in logits.items()}
+    threshold = threshold_of(logits[False], labels, names)
+    return StreamScores(whole=whole, reset=right[True], carried=right[False], threshold=threshold)
 
 
 def _check_accuracy(scores: Mapping[str, StreamScores], max_drop: float) -> None:
@@ -322,4 +330,9 @@ def _contents(
 
 
 def _scores_document(scores: StreamScores) -> dict[str, float]:
-    return {"whole_clip": scores.whole, "stream_reset": scores.reset, "stream_carried_on": scores.carried}
+    return {
+        "whole_clip": scores.whole,
+        "stream_reset": scores.reset,
+        "stream_carried_on": scores.carried,
+        "threshold": scores.threshold,
+    }

@@ -3,25 +3,31 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from converters.bundle import Bundle
 from converters.command_line import ExitCode
 from converters.files import sha256_of
 from converters.parity import ParityGates
 from converters.runners import run_tflite
+from converters.stream_bundle import StreamBundle
+from converters.stream_runners import TfliteStream
 from tests.tkd.conftest import silent
 from tkd.audio.features import FEATURES
-from tkd.checkpoint import read_checkpoint
+from tkd.checkpoint import read_checkpoint, write_checkpoint
 from tkd.cli.export import main
 from tkd.errors import SettingsError
 from tkd.export.android import write_module
 from tkd.export.bundles import Gates, Wanted, export_student
 from tkd.export.choose import Choice
 from tkd.export.material import Amounts, load_material
+from tkd.export.streams import export_stream
+from tkd.students import build_student
 
 LOOSE = Gates(parity=ParityGates(int8_sqnr_db=15.0, int8_top1_agreement=0.0), max_accuracy_drop=100.0)
 STAND_INS = Path(__file__).parent / "android_stand_ins"
@@ -42,6 +48,54 @@ def bundles(trained_run: Path, spoken_corpus: Path, tmp_path_factory: pytest.Tem
     made = _bundles(trained_run, spoken_corpus, output, Wanted(precisions=("int8",), input="waveform"))
     features = _bundles(trained_run, spoken_corpus, output, Wanted())
     return {bundle.precision: bundle for bundle in made} | {"features": features[0]}
+
+
+@pytest.fixture(scope="module")
+def streams(
+    trained_run: Path, spoken_corpus: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, StreamBundle]:
+    """LSTM-P, whose int8 form has float logits, with weights that nobody trained."""
+    folder = tmp_path_factory.mktemp("streams")
+    like = read_checkpoint(trained_run / "student.safetensors").spec
+    torch.manual_seed(0)
+    student = build_student("lstm-p-reduced", 20, len(like.labels))
+    spec = replace(like, name="lstm-p-reduced", features=FEATURES["kws-streaming"].to_dict())
+    write_checkpoint(folder / "student.safetensors", spec, student.state_dict())
+    choice = Choice(checkpoint=read_checkpoint(folder / "student.safetensors"), reason="as told")
+    amounts = Amounts(calibration=12, pack=12)
+    material = load_material(spoken_corpus, spec, FEATURES["kws-streaming"], amounts, silent)
+    wanted = Wanted(precisions=("int8",), input="waveform")
+    return {each.precision: each for each in export_stream(choice, material, LOOSE, folder, wanted).bundles}
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_module_of_a_stream_knows_its_states_by_name_and_its_hop(
+    streams: dict[str, StreamBundle], precision: str, tmp_path: Path
+) -> None:
+    bundle = streams[precision]
+    write_module(tmp_path / "module", bundle)
+
+    settings = (tmp_path / "module" / SOURCES / "Settings.kt").read_text(encoding="utf-8")
+    facts = dict(re.findall(r"const val (\w+) = (\S+)", settings))
+    assert facts["HOP_SAMPLES"] == str(bundle.hop.samples) == "320"
+    assert facts["WARM_UP_HOPS"] == "0"
+    assert facts["SMOOTHED_HOPS"] == "5"
+    assert facts["GOLDEN_SHARE"] == {"float32": "0.0001f", "int8": "0.02f"}[precision]
+    assert float(facts["THRESHOLD"].rstrip("f")) == round(bundle.document["accuracy"]["threshold"], 3)
+    told = re.findall(r'StateFacts\("(\w+)", "(\w+)", bytes = (\d+), zero = (-?\d+)\)', settings)
+    assert {(past, following) for past, following, _, _ in told} == {
+        (each.past.name, each.output) for each in bundle.states
+    }
+    stored = TfliteStream(bundle.model)
+    sizes = {each.name: np.zeros(each.shape, each.dtype).nbytes for each in stored.past.values()}
+    assert {past: int(size) for past, _, size, _ in told} == sizes
+    hops, logits = bundle.golden()
+    golden = tmp_path / "module/src/androidTest/assets"
+    assert (golden / "golden_input.bin").read_bytes() == hops.tobytes()
+    assert (golden / "golden_output.bin").read_bytes() == logits.tobytes()
+    assert not (tmp_path / "module" / SOURCES / "Window.kt").exists()
+    readme = (tmp_path / "module" / "README.md").read_text(encoding="utf-8")
+    assert f"each hop of 320 samples once, on one thread, with {len(bundle.states)} states" in readme
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -74,7 +128,7 @@ def test_nothing_is_left_to_fill_in_and_synthetic_speech_is_named(bundles: dict[
         for path in (tmp_path / "module").rglob("*")
         if path.suffix in (".kt", ".kts", ".md", ".xml", ".in")
     }
-    assert len(texts) == 9
+    assert len(texts) == 12
     assert not [name for name, text in texts.items() if re.search(r"@[A-Z0-9_]+@", text)]
     assert "SYNTHETIC" in texts["README.md"]
     assert "SYNTHETIC" in texts["Settings.kt"]
@@ -144,8 +198,11 @@ def test_the_command_says_it_before_it_works(
     not (shutil.which("kotlinc") and shutil.which("javac") and all(path.exists() for path in JUNIT)),
     reason="needs Debian's kotlin, a JDK and junit4",
 )
-def test_the_module_compiles_and_its_own_tests_pass(bundles: dict[str, Bundle], tmp_path: Path) -> None:
-    write_module(tmp_path / "module", bundles["int8"])
+@pytest.mark.parametrize(("form", "tests"), [("whole", ("Detector", "Window")), ("stream", ("Detector", "States"))])
+def test_the_module_compiles_and_its_own_tests_pass(
+    bundles: dict[str, Bundle], streams: dict[str, StreamBundle], form: str, tests: tuple[str, ...], tmp_path: Path
+) -> None:
+    write_module(tmp_path / "module", {"whole": bundles["int8"], "stream": streams["int8"]}[form])
     junit = ":".join(map(str, JUNIT))
     stand_ins, compiled = tmp_path / "stand_ins", tmp_path / "module.jar"
 
@@ -157,7 +214,6 @@ def test_the_module_compiles_and_its_own_tests_pass(bundles: dict[str, Bundle], 
     run("javac", "-cp", junit, "-d", str(stand_ins), *map(str, STAND_INS.rglob("*.java")))
     sources = sorted(map(str, (tmp_path / "module" / "src").rglob("*.kt")))
     run("kotlinc", *sources, "-cp", f"{stand_ins}:{junit}", "-include-runtime", "-d", str(compiled))
-    seen = run(
-        "java", "-cp", f"{compiled}:{stand_ins}:{junit}", "org.junit.runner.JUnitCore", "tkd.keywords.DetectorTest"
-    )
-    assert "OK (5 tests)" in seen
+    names = [f"tkd.keywords.{name}Test" for name in tests]
+    seen = run("java", "-cp", f"{compiled}:{stand_ins}:{junit}", "org.junit.runner.JUnitCore", *names)
+    assert {"whole": "OK (5 tests)", "stream": "OK (8 tests)"}[form] in seen

@@ -1,2 +1,2 @@
 package org.tensorflow.lite;
-public interface Tensor { int[] shape(); }
+public interface Tensor { int[] shape(); String name(); }

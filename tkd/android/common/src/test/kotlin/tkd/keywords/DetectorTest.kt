@@ -36,15 +36,6 @@ class DetectorTest {
     }
 
     @Test
-    fun theWindowHoldsTheLastSamples() {
-        val window = Window()
-        window.push(ShortArray(Settings.HOP_SAMPLES) { 16384 })
-        assertEquals(0f, window.samples[Settings.SAMPLES - Settings.HOP_SAMPLES - 1], 0f)
-        assertEquals(0.5f, window.samples[Settings.SAMPLES - 1], 1e-6f)
-        assertEquals(Settings.HOP_SAMPLES.toLong(), window.pushed)
-    }
-
-    @Test
     fun probabilitiesOfOneLabelSumToOne() {
         val seen = probabilitiesOf(FloatArray(Settings.LABELS.size) { it.toFloat() })
         if (!Settings.HAS_SEVERAL_LABELS) assertEquals(1f, seen.sum(), 1e-5f)

@@ -6,12 +6,12 @@ import java.io.FileInputStream
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.nio.channels.FileChannel
-import kotlin.math.exp
 import org.tensorflow.lite.Interpreter
 
 /** The model of this module: audio in, one probability a label out. Used by one thread at a time. */
 class KeywordModel(context: Context) : Closeable {
     private val interpreter = Interpreter(mapped(context), Interpreter.Options().setNumThreads(1))
+    private val window = Window()
     private val input = direct(Settings.SAMPLES * Settings.INPUT_BYTES)
     private val output = direct(Settings.LABELS.size * Settings.OUTPUT_BYTES)
 
@@ -20,6 +20,12 @@ class KeywordModel(context: Context) : Closeable {
         require(shape.contentEquals(intArrayOf(1, Settings.SAMPLES))) {
             "the model takes ${shape.contentToString()}; expected [1, ${Settings.SAMPLES}]: export the module again"
         }
+    }
+
+    /** Takes the next hop of the microphone; the probability of each label in the window that ends with it. */
+    fun hear(hop: ShortArray): FloatArray? {
+        window.push(hop)
+        return probabilities(window.samples)
     }
 
     /** What the model says of [samples]: mono audio at [Settings.SAMPLE_RATE_HZ] in [-1, 1), no other length. */
@@ -64,14 +70,4 @@ class KeywordModel(context: Context) : Closeable {
             }
         }
     }
-}
-
-/** Softmax where a clip has one label, sigmoid where it may have several. */
-internal fun probabilitiesOf(logits: FloatArray): FloatArray {
-    if (Settings.HAS_SEVERAL_LABELS) return FloatArray(logits.size) { 1 / (1 + exp(-logits[it])) }
-    var largest = logits[0]
-    for (logit in logits) largest = maxOf(largest, logit)
-    val powers = FloatArray(logits.size) { exp(logits[it] - largest) }
-    val total = powers.sum()
-    return FloatArray(powers.size) { powers[it] / total }
 }

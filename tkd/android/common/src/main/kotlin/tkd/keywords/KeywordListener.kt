@@ -57,15 +57,15 @@ class KeywordListener(
     /** Feeds the model hop by hop; what went wrong, or null when it was stopped. */
     private fun record(model: KeywordModel, running: AtomicBoolean): String? {
         val recorder = recorder() ?: return "no microphone at ${Settings.SAMPLE_RATE_HZ} Hz: is RECORD_AUDIO granted?"
-        val window = Window()
         val detector = Detector()
+        var heard = 0L
         val hop = ShortArray(Settings.HOP_SAMPLES)
         try {
             recorder.startRecording()
             while (running.get()) {
                 if (!readFully(recorder, hop)) return "the microphone stopped"
-                window.push(hop)
-                detector.add(model.probabilities(window.samples), window.pushed)?.let(onKeyword)
+                heard += hop.size
+                model.hear(hop)?.let { detector.add(it, heard) }?.let(onKeyword)
             }
             return null
         } finally {
@@ -97,22 +97,5 @@ class KeywordListener(
         if (made.state == AudioRecord.STATE_INITIALIZED) return made
         made.release()
         return null
-    }
-}
-
-/** The last [Settings.SAMPLES] samples, zeros before the first. */
-internal class Window {
-    val samples = FloatArray(Settings.SAMPLES)
-
-    /** Samples pushed since the start. */
-    var pushed = 0L
-        private set
-
-    fun push(hop: ShortArray) {
-        require(hop.size <= samples.size) { "a hop of ${hop.size} samples is longer than the window" }
-        val kept = samples.size - hop.size
-        System.arraycopy(samples, hop.size, samples, 0, kept)
-        for (place in hop.indices) samples[kept + place] = hop[place] * Settings.FROM_INT16
-        pushed += hop.size
     }
 }
