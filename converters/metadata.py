@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ConversionError
 from converters.flat_tables import OneOf, read_table, write_table
+from converters.lowering.records import Model
+from converters.lowering.writer import write_model
 
 BUFFER = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
@@ -105,8 +107,40 @@ class Card:
             raise ConversionError("a label of the metadata holds a line break; expected one line for each")
 
 
-def metadata_buffer(card: Card, *, input_name: str, output_name: str) -> bytes:
-    """The content of the buffer TFLITE_METADATA."""
+def described(model: Model, description: str, card: Card | None, *, described_by: Model | None = None) -> bytes:
+    """The model's TFLite file, which says of itself what the card says.
+
+    Args:
+        model: as it is written.
+        description: of the flatbuffer.
+        card: None writes none of it.
+        described_by: the model whose inputs, outputs and states are told; None takes `model`.
+
+    Raises:
+        ConversionError: a document of the card is no JSON value.
+    """
+    if card is None:
+        return write_model(model, description=description)
+    told = model if described_by is None else described_by
+    buffer = metadata_buffer(card, told.inputs, told.outputs, told.states)
+    return with_files(write_model(model, description=description, metadata={BUFFER: buffer}), card)
+
+
+def metadata_buffer(
+    card: Card, inputs: Sequence[str], outputs: Sequence[str], states: Sequence[tuple[str, str]] = ()
+) -> bytes:
+    """The content of the buffer TFLITE_METADATA.
+
+    Args:
+        card: what it says.
+        inputs: names of the inputs, in the file's order; of those that are no states the card speaks.
+        outputs: names of the outputs, likewise.
+        states: (input, output) of everything that is carried on.
+    """
+    came_from = dict(states)
+    goes_to = {following: past for past, following in states}
+    (input_name,) = (name for name in inputs if name not in came_from)
+    (output_name,) = (name for name in outputs if name not in goes_to)
     feature = {"content_properties_type": _FEATURE, "content_properties": {}}
     given: dict[str, Any] = {
         "name": input_name,
@@ -125,11 +159,27 @@ def metadata_buffer(card: Card, *, input_name: str, output_name: str) -> bytes:
         answer["associated_files"] = [
             {"name": _LABELS, "description": "one label a line, in the order of the outputs", "type": _AXIS_LABELS}
         ]
+    came = [
+        given
+        if name == input_name
+        else {
+            "name": name,
+            "description": f"a state: zeros in real units before the first hop, then what {came_from[name]} gave",
+            "content": feature,
+        }
+        for name in inputs
+    ]
+    went = [
+        answer
+        if name == output_name
+        else {"name": name, "description": f"a state: goes into {goes_to[name]} with the next hop", "content": feature}
+        for name in outputs
+    ]
     model = {
         "name": card.name,
         "description": card.description,
         "version": card.version,
-        "subgraph_metadata": [{"name": "main", "input_tensor_metadata": [given], "output_tensor_metadata": [answer]}],
+        "subgraph_metadata": [{"name": "main", "input_tensor_metadata": came, "output_tensor_metadata": went}],
         "author": card.author,
         "license": card.license,
         "associated_files": [
@@ -170,8 +220,8 @@ class FileMetadata:
         version: of the model.
         author: who made it.
         license: of the weights.
-        input: the input's fields as the schema calls them.
-        output: the output's fields as the schema calls them.
+        input: the first input's fields as the schema calls them.
+        output: the first output's fields as the schema calls them.
         labels: in the order of the outputs; empty where the file has none.
         channel_scale: what each input channel has to be divided by; empty for nothing.
         documents: the JSON documents by file name.

@@ -28,7 +28,7 @@ from converters.lowering.operators import version_of
 from converters.lowering.outline import outline
 from converters.lowering.records import Model
 from converters.lowering.writer import write_model
-from converters.metadata import BUFFER, Card, metadata_buffer, with_files
+from converters.metadata import Card, described
 from converters.mixture import Mixture, choose_mixture, kept_float
 from converters.onnx_file import read_model
 from converters.parity import INT8_STAGE, ParityGates, ParityReport, check_gates, compare, stage_of
@@ -331,11 +331,7 @@ def _file(precision: Precision, source: _Source, body: Model, card: Card | None)
     hashed = hashlib.sha256(source.onnx).hexdigest()[:16]
     description = f"{precision}, lowered by tkd's converters from ONNX sha256 {hashed}"
     stored = source.stored(body)
-    if card is None:
-        content = write_model(stored, description=description)
-    else:
-        buffer = metadata_buffer(card, input_name=model.inputs[0], output_name=model.outputs[0])
-        content = with_files(write_model(stored, description=description, metadata={BUFFER: buffer}), card)
+    content = described(stored, description, card, described_by=model)
     loaded = TfliteModel(content)
     versions: dict[str, int] = {}
     for part in stored.parts():

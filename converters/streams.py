@@ -29,7 +29,7 @@ from converters.lowering.lower import lower
 from converters.lowering.operators import version_of
 from converters.lowering.outline import outline
 from converters.lowering.records import Array, Model
-from converters.lowering.writer import write_model
+from converters.metadata import Card, described
 from converters.mixture import Mixture, choose_mixture, kept_float
 from converters.onnx_file import read_model
 from converters.parity import ParityGates, ParityReport, check_gates, compare, stage_of
@@ -83,6 +83,7 @@ class StreamRequest:
         method: how calibration chooses ranges.
         keep_float: regular expressions, as in a `ConversionRequest`.
         gates: bounds of parity.
+        card: what the files say of themselves; None for nothing.
     """
 
     module: torch.nn.Module
@@ -94,6 +95,7 @@ class StreamRequest:
     method: Method = "minmax"
     keep_float: tuple[str, ...] = ()
     gates: ParityGates = field(default_factory=ParityGates)
+    card: Card | None = None
 
     def __post_init__(self) -> None:
         unknown = [each for each in self.precisions if each not in PRECISIONS]
@@ -186,7 +188,7 @@ def convert_stream(request: StreamRequest) -> StreamConversion:
         mixture = choose_mixture(builder.equalized, kept, request.gates.int8_sqnr_db + _MARGIN_DB, builder.sqnr_of)
         bodies["int8"] = builder.build(mixture.plan)
     files = {
-        precision: _file(precision, each if front is None else _joined(front, each), onnx)
+        precision: _file(precision, each if front is None else _joined(front, each), onnx, request.card)
         for precision, each in bodies.items()
     }
     parity = _parity(request, onnx, files)
@@ -251,12 +253,11 @@ def _joined(front: Model, body: Model) -> Model:
     return replace(put_in_front(front, body), states=(*front.states, *body.states))
 
 
-def _file(precision: str, model: Model, onnx: bytes) -> StreamFile:
+def _file(precision: str, model: Model, onnx: bytes, card: Card | None = None) -> StreamFile:
     source = hashlib.sha256(onnx).hexdigest()[:16]
     stored = outline(model)
-    content = write_model(
-        stored, description=f"{precision} stream, lowered by tkd's converters from ONNX sha256 {source}"
-    )
+    description = f"{precision} stream, lowered by tkd's converters from ONNX sha256 {source}"
+    content = described(stored, description, card, described_by=model)
     loaded = TfliteStream(content)
     versions: dict[str, int] = {}
     for part in stored.parts():

@@ -55,7 +55,7 @@ def _file(precision: Precision, content: bytes, card: Card | None) -> TfliteFile
     model, versions = read_tflite(content)
     if card is not None:
         loaded = TfliteModel(content)
-        buffer = metadata_buffer(card, input_name=loaded.input.name, output_name=loaded.output.name)
+        buffer = metadata_buffer(card, [loaded.input.name], [loaded.output.name])
         content = with_files(add_metadata(content, BUFFER, buffer), card)
     loaded = TfliteModel(content)
     return TfliteFile(

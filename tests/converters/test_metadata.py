@@ -69,12 +69,12 @@ def test_the_files_behind_the_model_are_an_ordinary_zip(conversion):
 
 
 def test_the_buffer_has_the_identifier_that_readers_look_for():
-    assert b"M001" == metadata_buffer(CARD, input_name="input", output_name="output")[4:8]
+    assert b"M001" == metadata_buffer(CARD, ["input"], ["output"])[4:8]
 
 
 def test_an_audio_input_says_its_rate_where_readers_of_audio_models_look():
     card = Card(name="ear", sample_rate_hz=16_000)
-    buffer = metadata_buffer(card, input_name="waveform", output_name="logits")
+    buffer = metadata_buffer(card, ["waveform"], ["logits"])
     table = read_table(buffer, TABLES, "ModelMetadata")
     (subgraph,) = table["subgraph_metadata"]
     assert "1.3.0" == table["min_parser_version"]
@@ -131,3 +131,14 @@ def test_a_card_that_could_not_be_read_back_is_refused(fields, message):
 def test_a_document_that_is_no_json_is_named():
     with pytest.raises(ConversionError, match=r"front_end.json of the metadata is no JSON value"):
         with_files(b"model", Card(name="toy", documents={"front_end.json": {"scale": float("nan")}}))
+
+
+def test_states_are_told_apart_from_what_is_fed_and_answered():
+    buffer = metadata_buffer(CARD, ["past_a", "hop"], ["logits", "next_a"], [("past_a", "next_a")])
+    (graph,) = read_table(buffer, TABLES, "ModelMetadata")["subgraph_metadata"]
+    came, went = graph["input_tensor_metadata"], graph["output_tensor_metadata"]
+    assert ["past_a", "hop"] == [each["name"] for each in came]
+    assert "zeros in real units before the first hop, then what next_a gave" in came[0]["description"]
+    assert CARD.input_description == came[1]["description"]
+    assert ["logits", "next_a"] == [each["name"] for each in went]
+    assert "goes into past_a" in went[1]["description"]

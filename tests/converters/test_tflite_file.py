@@ -48,7 +48,7 @@ def test_metadata_can_be_added_and_change_no_output(conversion: Conversion) -> N
     clips = inputs(SHAPE, 3, seed=1)
     content = conversion.float32.content
     card = Card(name="toy", labels=("a", "b"))
-    written = add_metadata(content, BUFFER, metadata_buffer(card, input_name="input", output_name="output"))
+    written = add_metadata(content, BUFFER, metadata_buffer(card, ["input"], ["output"]))
     read = read_metadata(written)
     assert read is not None
     assert read.name == "toy"

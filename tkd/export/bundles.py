@@ -36,7 +36,7 @@ from tkd.audio.features import FeatureConfig
 from tkd.checkpoint import load_student
 from tkd.evaluate import SHORT_NAMES, MultiLabelScores, Scores, metric_of, predict, score_any
 from tkd.export.choose import Choice
-from tkd.export.feeding import Feeding, InputKind, feeding_of
+from tkd.export.feeding import Feeding, FrontEndPlace, InputKind, feeding_of
 from tkd.export.material import Material
 from tkd.provenance import git_state, synthetic_words, tool_versions
 from tkd.scoring.bootstrap import Comparison, compare
@@ -174,7 +174,7 @@ def export_student(
             check=feeding.inputs(pack),
             gates=parity_gates,
             advises=True,
-            card=_card(choice, feeding),
+            card=card_of(choice, feeding),
             input_name=feeding.kind,
             output_name="logits",
             backend=wanted.backend,
@@ -288,7 +288,7 @@ def _check_accuracy(stages: tuple[Stage, ...], max_drop: float) -> None:
             )
 
 
-def _card(choice: Choice, feeding: Feeding) -> Card:
+def card_of(choice: Choice, feeding: FrontEndPlace) -> Card:
     """What the files say of themselves: labels, front end, provenance."""
     spec = choice.checkpoint.spec
     kind = " Trained on SYNTHETIC speech." if spec.synthetic else ""
@@ -299,8 +299,8 @@ def _card(choice: Choice, feeding: Feeding) -> Card:
         axes=feeding.axes,
         input_description=feeding.description,
         output_description="logits",
-        channel_scale=feeding.channel_scale if feeding.front is None else (),
-        sample_rate_hz=0 if feeding.front is None else feeding.config.sample_rate_hz,
+        channel_scale=() if feeding.samples else feeding.channel_scale,
+        sample_rate_hz=feeding.config.sample_rate_hz if feeding.samples else 0,
         documents={
             "front_end.json": feeding.document(),
             "provenance.json": {

@@ -9,6 +9,7 @@ Tested in `tests/tkd/export/test_waveform.py`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -28,49 +29,68 @@ _AT_ONCE = 512  # clips of a second that are 32 MB as floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Feeding:
-    """How clips become the input of a file.
+class FrontEndPlace(ABC):
+    """Where the front end of a file is, and so what the file is given.
 
     Attributes:
-        kind: features or waveform.
         config: the front end, wherever it is.
         channel_scale: what each feature channel is divided by.
-        front: the front end as a network; None where the app computes it.
     """
 
-    kind: InputKind
     config: FeatureConfig
     channel_scale: tuple[float, ...]
-    front: GraphFrontEnd | None
+
+    @property
+    @abstractmethod
+    def samples(self) -> int:
+        """Of audio at once; 0 where features are fed."""
 
     @property
     def axes(self) -> tuple[str, ...]:
         """Names of the input's axes."""
-        return ("batch", "frames", "channels") if self.front is None else ("batch", "samples")
+        return ("batch", "frames", "channels") if not self.samples else ("batch", "samples")
 
     @property
     def description(self) -> str:
         """The input in words, with units."""
-        if self.front is None:
+        if not self.samples:
             return "features as front_end.json says, each channel divided by its channel_scale"
         return f"mono audio at {self.config.sample_rate_hz} Hz: 16-bit samples divided by 32768"
 
-    def name_of(self, student: str) -> str:
-        """What the student is called in this form: two forms of one student can lie side by side."""
-        return student if self.front is None else f"{student}-waveform"
-
     def document(self) -> dict[str, Any]:
         """The front end for `model.json`: every parameter, where it is computed, and what the file is given."""
-        if self.front is None:
+        if not self.samples:
             return {"in_graph": False, **self.config.to_dict(), "channel_scale": list(self.channel_scale)}
         given = {
             "sample_rate_hz": self.config.sample_rate_hz,
-            "samples": self.front.samples,
+            "samples": self.samples,
             "channels": 1,
             "full_scale": 1.0,
             "from_int16": 1 / 32768,
         }
         return {"in_graph": True, "input": given, **self.config.to_dict()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feeding(FrontEndPlace):
+    """How clips become the input of a file.
+
+    Attributes:
+        kind: features or waveform.
+        front: the front end as a network; None where the app computes it.
+    """
+
+    kind: InputKind
+    front: GraphFrontEnd | None
+
+    @property
+    def samples(self) -> int:
+        """Of audio at once; 0 where features are fed."""
+        return 0 if self.front is None else self.front.samples
+
+    def name_of(self, student: str) -> str:
+        """What the student is called in this form: two forms of one student can lie side by side."""
+        return student if self.front is None else f"{student}-waveform"
 
     def inputs(self, split: Split) -> np.ndarray:
         """What the file gets for each clip, float32, shape (clips, frames, channels) or (clips, samples)."""

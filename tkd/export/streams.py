@@ -10,13 +10,14 @@ Tested in `tests/tkd/cli/test_streaming.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from converters.errors import GateFailedError
+from converters.metadata import Card
 from converters.report import mixture_document, shares_document
 from converters.stream_bundle import StateSpec, StreamBundle, StreamContents, StreamHop, write_stream_bundle
 from converters.stream_runners import NEXT, PAST, TfliteStream
@@ -27,8 +28,9 @@ from tkd.audio.wav import as_floats
 from tkd.checkpoint import load_student
 from tkd.errors import SettingsError
 from tkd.evaluate import predict
-from tkd.export.bundles import TOOLS, Gates, Wanted, input_scale, parents_document
+from tkd.export.bundles import TOOLS, Gates, Wanted, card_of, input_scale, parents_document
 from tkd.export.choose import Choice
+from tkd.export.feeding import FrontEndPlace
 from tkd.export.material import Material, Split
 from tkd.export.threshold import threshold_of
 from tkd.provenance import git_state, tool_versions
@@ -135,6 +137,7 @@ def export_stream(
             method=wanted.method,
             keep_float=wanted.keep_float,
             gates=gates.parity,
+            card=_card(choice, feeding, streaming),
         )
     )
     scores = {
@@ -155,39 +158,27 @@ def export_stream(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HopFeeding:
+class HopFeeding(FrontEndPlace):
     """How clips become hops.
 
     Attributes:
         frames: of a hop.
-        config: the front end, wherever it is.
-        channel_scale: what each feature channel is divided by.
         front: the front end hop by hop; None where the app computes it.
     """
 
     frames: int
-    config: FeatureConfig
-    channel_scale: tuple[float, ...]
     front: StreamingFrontEnd | None
+
+    @property
+    def samples(self) -> int:
+        """Of audio in a hop; 0 where features are fed."""
+        return 0 if self.front is None else self.front.samples
 
     def hops(self, split: Split) -> np.ndarray:
         """Float32, shape (clips, hops, frames, channels), or of audio (clips, hops, samples); a rest is left out."""
         if self.front is None:
             return hops_of_clips(split.inputs.numpy(), self.frames)
         return hops_of_audio(as_floats(split.waveforms), self.front.samples)
-
-    def document(self) -> dict[str, Any]:
-        """The front end for `model.json`: every parameter, where it is computed, and what the file is given."""
-        if self.front is None:
-            return {"in_graph": False, **self.config.to_dict(), "channel_scale": list(self.channel_scale)}
-        given = {
-            "sample_rate_hz": self.config.sample_rate_hz,
-            "samples": self.front.samples,
-            "channels": 1,
-            "full_scale": 1.0,
-            "from_int16": 1 / 32768,
-        }
-        return {"in_graph": True, "input": given, **self.config.to_dict()}
 
 
 def _hop_feeding(wanted: Wanted, config: FeatureConfig, streaming: StreamingStudent, material: Material) -> HopFeeding:
@@ -198,6 +189,25 @@ def _hop_feeding(wanted: Wanted, config: FeatureConfig, streaming: StreamingStud
         channel_scale=tuple(round(value, 9) for value in scale.tolist()),
         front=StreamingFrontEnd(config, frames, scale).eval() if wanted.input == "waveform" else None,
     )
+
+
+def _card(choice: Choice, feeding: HopFeeding, streaming: StreamingStudent) -> Card:
+    """What the files say of themselves: as whole networks do, and how they go on from hop to hop."""
+    hop = {
+        "frames": feeding.frames,
+        "window_frames": streaming.settings.window_frames,
+        "states": [{"past": f"{PAST}{name}", "next": f"{NEXT}{name}"} for name in _states_of(feeding, streaming)],
+    }
+    card = card_of(choice, feeding)
+    return replace(
+        card,
+        description=f"{card.description} Run hop by hop: states go round as stream.json says, and begin as zeros.",
+        documents={**card.documents, "stream.json": hop},
+    )
+
+
+def _states_of(feeding: HopFeeding, streaming: StreamingStudent) -> tuple[str, ...]:
+    return ((AUDIO,) if feeding.front is not None else ()) + tuple(streaming.state_shapes)
 
 
 def _front_of(feeding: HopFeeding, streaming: StreamingStudent, channels: int) -> Front | None:

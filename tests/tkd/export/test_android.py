@@ -13,6 +13,7 @@ import torch
 from converters.bundle import Bundle
 from converters.command_line import ExitCode
 from converters.files import sha256_of
+from converters.metadata import read_metadata
 from converters.parity import ParityGates
 from converters.runners import run_tflite
 from converters.stream_bundle import StreamBundle
@@ -66,6 +67,17 @@ def streams(
     material = load_material(spoken_corpus, spec, FEATURES["kws-streaming"], amounts, silent)
     wanted = Wanted(precisions=("int8",), input="waveform")
     return {each.precision: each for each in export_stream(choice, material, LOOSE, folder, wanted).bundles}
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_streams_file_says_by_itself_how_it_goes_on(streams: dict[str, StreamBundle], precision: str) -> None:
+    told = read_metadata(streams[precision].model)
+    assert told is not None
+    assert told.labels == streams[precision].labels
+    assert "Run hop by hop" in told.description
+    assert told.documents["front_end.json"]["in_graph"]
+    states = {(each["past"], each["next"]) for each in told.documents["stream.json"]["states"]}
+    assert states == {(each.past.name, each.output) for each in streams[precision].states}
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
