@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.files import write_text
+from tkd.students import STUDENTS
 
 FORMAT = "tkd.streaming/1"
 LINES = Path("benchmarks/streaming.jsonl")
@@ -61,6 +62,8 @@ def read_lines(path: Path) -> list[Line]:
 
 def write_page(lines: Sequence[Line], path: Path) -> None:
     """Writes the page."""
+    places = {name: place for place, name in enumerate(STUDENTS)}
+    lines = sorted(lines, key=lambda line: places.get(line["student"], len(places)))
     counted = {line["student"]: line["precisions"] for line in lines if line["kind"] == "instructions"}
     timed = {line["student"]: line["precisions"] for line in lines if line["kind"] == "latency"}
     parts = ["\n".join(_HEAD)]
