@@ -107,7 +107,7 @@ class Card:
             raise ConversionError("a label of the metadata holds a line break; expected one line for each")
 
 
-def described(model: Model, description: str, card: Card | None, *, described_by: Model | None = None) -> bytes:
+def write_described(model: Model, description: str, card: Card | None, *, described_by: Model | None = None) -> bytes:
     """The model's TFLite file, which says of itself what the card says.
 
     Args:

@@ -24,11 +24,11 @@ from converters.int8_builder import Int8Builder
 from converters.latency import latency_ratios
 from converters.lowering.choices import Choices
 from converters.lowering.lower import lower
-from converters.lowering.operators import version_of
+from converters.lowering.operators import versions_of
 from converters.lowering.outline import outline
 from converters.lowering.records import Model
 from converters.lowering.writer import write_model
-from converters.metadata import Card, described
+from converters.metadata import Card, write_described
 from converters.mixture import Mixture, choose_mixture, kept_float
 from converters.onnx_file import read_model
 from converters.parity import INT8_STAGE, ParityGates, ParityReport, check_gates, compare, stage_of
@@ -331,19 +331,15 @@ def _file(precision: Precision, source: _Source, body: Model, card: Card | None)
     hashed = hashlib.sha256(source.onnx).hexdigest()[:16]
     description = f"{precision}, lowered by tkd's converters from ONNX sha256 {hashed}"
     stored = source.stored(body)
-    content = described(stored, description, card, described_by=model)
+    content = write_described(stored, description, card, described_by=model)
     loaded = TfliteModel(content)
-    versions: dict[str, int] = {}
-    for part in stored.parts():
-        for operator in part.operators:
-            versions[operator.code] = max(versions.get(operator.code, 1), version_of(operator, part))
     return TfliteFile(
         precision=precision,
         content=content,
         input=loaded.input,
         output=loaded.output,
         operators=stored.counts(),
-        op_versions=dict(sorted(versions.items())),
+        op_versions=versions_of(stored),
         shares=shares_of(model),
     )
 

@@ -26,10 +26,10 @@ from converters.float_front import put_in_front
 from converters.graph import read_graph
 from converters.int8_builder import Int8Builder
 from converters.lowering.lower import lower
-from converters.lowering.operators import version_of
+from converters.lowering.operators import versions_of
 from converters.lowering.outline import outline
 from converters.lowering.records import Array, Model
-from converters.metadata import Card, described
+from converters.metadata import Card, write_described
 from converters.mixture import Mixture, choose_mixture, kept_float
 from converters.onnx_file import read_model
 from converters.parity import ParityGates, ParityReport, check_gates, compare, stage_of
@@ -257,12 +257,8 @@ def _file(precision: str, model: Model, onnx: bytes, card: Card | None = None) -
     source = hashlib.sha256(onnx).hexdigest()[:16]
     stored = outline(model)
     description = f"{precision} stream, lowered by tkd's converters from ONNX sha256 {source}"
-    content = described(stored, description, card, described_by=model)
+    content = write_described(stored, description, card, described_by=model)
     loaded = TfliteStream(content)
-    versions: dict[str, int] = {}
-    for part in stored.parts():
-        for operator in part.operators:
-            versions[operator.code] = max(versions.get(operator.code, 1), version_of(operator, part))
     return StreamFile(
         precision=precision,
         content=content,
@@ -270,7 +266,7 @@ def _file(precision: str, model: Model, onnx: bytes, card: Card | None = None) -
         logits=loaded.logits,
         states=loaded.past,
         operators=stored.counts(),
-        op_versions=dict(sorted(versions.items())),
+        op_versions=versions_of(stored),
         shares=shares_of(model),
     )
 

@@ -118,6 +118,15 @@ def version_of(operator: Operator, model: Model) -> int:
     return max(versions)
 
 
+def versions_of(stored: Model) -> dict[str, int]:
+    """The highest version of each operator that a model asks an engine for, its steps included, by TFLite name."""
+    versions: dict[str, int] = {}
+    for part in stored.parts():
+        for operator in part.operators:
+            versions[operator.code] = max(versions.get(operator.code, 1), version_of(operator, part))
+    return dict(sorted(versions.items()))
+
+
 def _dynamic(operator: Operator, model: Model) -> int:
     """Of float data and int8 weights: with one scale, and with one for each channel."""
     weights = model.tensors[operator.inputs[1]]

@@ -140,7 +140,7 @@ def test_nothing_is_left_to_fill_in_and_synthetic_speech_is_named(bundles: dict[
         for path in (tmp_path / "module").rglob("*")
         if path.suffix in (".kt", ".kts", ".md", ".xml", ".in")
     }
-    assert len(texts) == 12
+    assert len(texts) == 13
     assert not [name for name, text in texts.items() if re.search(r"@[A-Z0-9_]+@", text)]
     assert "SYNTHETIC" in texts["README.md"]
     assert "SYNTHETIC" in texts["Settings.kt"]

@@ -2,18 +2,13 @@ package tkd.keywords
 
 import android.content.Context
 import java.io.Closeable
-import java.io.FileInputStream
-import java.nio.ByteBuffer
-import java.nio.ByteOrder
-import java.nio.channels.FileChannel
-import org.tensorflow.lite.Interpreter
 
 /**
  * The model of this module: a hop of audio and its own states in, one probability a label and the next states out.
  * Tensors are found by name: runtimes and converters reorder them. Used by one thread at a time.
  */
 class KeywordModel(context: Context) : Closeable {
-    private val interpreter = Interpreter(mapped(context), Interpreter.Options().setNumThreads(1))
+    private val interpreter = interpreterOf(context)
     private val states = States()
     private val hop = direct(Settings.HOP_SAMPLES * Settings.INPUT_BYTES)
     private val output = direct(Settings.LABELS.size * Settings.OUTPUT_BYTES)
@@ -38,7 +33,7 @@ class KeywordModel(context: Context) : Closeable {
         run()
         if (heard < Settings.WARM_UP_HOPS) heard += 1
         if (heard < Settings.WARM_UP_HOPS) return null
-        return probabilitiesOf(FloatArray(Settings.LABELS.size) { value(it) })
+        return probabilitiesOf(logitsIn(output))
     }
 
     /** Forgets what was heard, as after a pause of the recording. */
@@ -68,19 +63,5 @@ class KeywordModel(context: Context) : Closeable {
         output.rewind()
     }
 
-    private fun value(label: Int): Float =
-        if (Settings.OUTPUT_IS_INT8) (output.get(label) - Settings.OUTPUT_ZERO_POINT) * Settings.OUTPUT_SCALE
-        else output.getFloat(4 * label)
-
     override fun close() = interpreter.close()
-
-    private companion object {
-        fun direct(bytes: Int): ByteBuffer = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
-
-        fun mapped(context: Context): ByteBuffer = context.assets.openFd(Settings.MODEL_ASSET).use { file ->
-            FileInputStream(file.fileDescriptor).channel.use {
-                it.map(FileChannel.MapMode.READ_ONLY, file.startOffset, file.declaredLength)
-            }
-        }
-    }
 }

@@ -1,7 +1,6 @@
 package tkd.keywords
 
 import java.nio.ByteBuffer
-import java.nio.ByteOrder
 
 /**
  * One state of the model: what [output] gives after a hop goes into [input] with the next one. [bytes] long; [zero] is
@@ -39,8 +38,6 @@ class States(private val facts: List<StateFacts> = Settings.STATES) {
     }
 
     private companion object {
-        fun direct(bytes: Int): ByteBuffer = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
-
         fun rewound(buffer: ByteBuffer): ByteBuffer {
             buffer.rewind()
             return buffer

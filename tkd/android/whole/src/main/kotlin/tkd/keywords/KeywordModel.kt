@@ -2,15 +2,10 @@ package tkd.keywords
 
 import android.content.Context
 import java.io.Closeable
-import java.io.FileInputStream
-import java.nio.ByteBuffer
-import java.nio.ByteOrder
-import java.nio.channels.FileChannel
-import org.tensorflow.lite.Interpreter
 
 /** The model of this module: audio in, one probability a label out. Used by one thread at a time. */
 class KeywordModel(context: Context) : Closeable {
-    private val interpreter = Interpreter(mapped(context), Interpreter.Options().setNumThreads(1))
+    private val interpreter = interpreterOf(context)
     private val window = Window()
     private val input = direct(Settings.SAMPLES * Settings.INPUT_BYTES)
     private val output = direct(Settings.LABELS.size * Settings.OUTPUT_BYTES)
@@ -34,7 +29,7 @@ class KeywordModel(context: Context) : Closeable {
         input.rewind()
         for (sample in samples) input.putFloat(sample)
         run()
-        return FloatArray(Settings.LABELS.size) { value(it) }
+        return logitsIn(output)
     }
 
     /** The probability of each label, in the order of [Settings.LABELS]. */
@@ -55,19 +50,5 @@ class KeywordModel(context: Context) : Closeable {
         output.rewind()
     }
 
-    private fun value(label: Int): Float =
-        if (Settings.OUTPUT_IS_INT8) (output.get(label) - Settings.OUTPUT_ZERO_POINT) * Settings.OUTPUT_SCALE
-        else output.getFloat(4 * label)
-
     override fun close() = interpreter.close()
-
-    private companion object {
-        fun direct(bytes: Int): ByteBuffer = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
-
-        fun mapped(context: Context): ByteBuffer = context.assets.openFd(Settings.MODEL_ASSET).use { file ->
-            FileInputStream(file.fileDescriptor).channel.use {
-                it.map(FileChannel.MapMode.READ_ONLY, file.startOffset, file.declaredLength)
-            }
-        }
-    }
 }
