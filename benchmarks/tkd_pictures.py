@@ -103,7 +103,7 @@ def room_of(cell: Cell, place: Place) -> Classroom:
         fit=untrained,
         describe=untrained,
     ).ask(corpus)
-    return furnish(corpus, spec, FrontEnd(find_features(spec.features)), taught, keeps_waveforms=False)
+    return furnish(corpus, spec, FrontEnd(find_features(config.student.features or spec.features)), taught, keeps_waveforms=False)
 
 
 def draw_student(student: str, seconds: int, steps: int, place: Place) -> Figure | None:
