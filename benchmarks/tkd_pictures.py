@@ -103,7 +103,8 @@ def room_of(cell: Cell, place: Place) -> Classroom:
         fit=untrained,
         describe=untrained,
     ).ask(corpus)
-    return furnish(corpus, spec, FrontEnd(find_features(config.student.features or spec.features)), taught, keeps_waveforms=False)
+    front_end = FrontEnd(find_features(config.student.features or spec.features))
+    return furnish(corpus, spec, front_end, taught, keeps_waveforms=False)
 
 
 def draw_student(student: str, seconds: int, steps: int, place: Place) -> Figure | None:
