@@ -21,7 +21,7 @@ from typing import Literal
 from android_bench.adb.keys import user_keys
 from android_bench.errors import BenchError, DeviceError, MissingToolError, RecordError
 from android_bench.native_build import build
-from android_bench.virtual_phone.arm64 import Emulator, Way, find_emulator, probe_program
+from android_bench.virtual_phone.arm64 import Emulator, Way, find_emulator
 from android_bench.virtual_phone.commands import COMMANDS
 from android_bench.virtual_phone.daemon import running
 from android_bench.virtual_phone.files import PhoneFiles
@@ -103,8 +103,9 @@ def switched_on(
         folders = lay_out(twin, place)
         emulator = find_emulator(folders, twin.emulated_cpu, counter.path, way)
         told = _told(twin, emulator, counter.source_sha256)
-        kind, runs_commands = _shell(told, emulator, shell)
-        settings = _settings(told, emulator, runs_commands, environment)
+        files = PhoneFiles(folders.root)
+        kind, runs_commands = _shell(told, emulator, files, shell)
+        settings = _settings(told, files, runs_commands, environment)
         try:
             daemon = stack.enter_context(running(settings, port))
         except OSError as cause:
@@ -172,23 +173,21 @@ def switch_off(name: str, cache: Path) -> VirtualPhone:
     return phone
 
 
-def _shell(twin: Twin, emulator: Emulator, wanted: ShellName | None) -> tuple[ShellName, Shell]:
+def _shell(twin: Twin, emulator: Emulator, files: PhoneFiles, wanted: ShellName | None) -> tuple[ShellName, Shell]:
     if wanted != "pocket":
         try:
-            PhoneFiles(emulator.folders.root)  # makes the writable folders, which it mounts
-            probe = emulator.folders.keep_probe(probe_program())
-            return "system", find_system_shell(twin, emulator, probe)
+            return "system", find_system_shell(twin, emulator)
         except MissingToolError:
             if wanted == "system":
                 raise
-    return "pocket", PocketShell(PhoneFiles(emulator.folders.root), twin, emulator, COMMANDS)
+    return "pocket", PocketShell(files, twin, emulator, COMMANDS)
 
 
-def _settings(twin: Twin, emulator: Emulator, shell: Shell, environment: Mapping[str, str]) -> PhoneSettings:
+def _settings(twin: Twin, files: PhoneFiles, shell: Shell, environment: Mapping[str, str]) -> PhoneSettings:
     greeting = ("ro.product.name", "ro.product.model", "ro.product.device")
     return PhoneSettings(
         shell=shell,
-        files=PhoneFiles(emulator.folders.root),
+        files=files,
         known_keys=tuple(key.private.public_key() for key in user_keys(environment)),
         properties={key: twin.properties[key] for key in greeting if key in twin.properties},
     )

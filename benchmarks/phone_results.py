@@ -190,7 +190,7 @@ def time_on_host(names: Sequence[str], folder: Path, *, again: bool) -> None:
         if student in done and not again:
             continue
         bundles = exported(student, folder)
-        timers = [_timer(bundle) for bundle in bundles]
+        timers = [timer(bundle.model, bundle.golden()[0][:1]) for bundle in bundles]
         blocks: list[list[float]] = [[], []]
         for block in range(_BLOCKS):
             for place in (0, 1) if block % 2 else (1, 0):  # whoever is first in one turn is last in the next
@@ -215,11 +215,17 @@ def time_on_host(names: Sequence[str], folder: Path, *, again: bool) -> None:
             )
 
 
-def _timer(bundle: Bundle) -> Callable[[], float]:
-    """What measures one block of a model: microseconds of this thread's processor time for one inference."""
-    interpreter = Interpreter(model_path=str(bundle.model), num_threads=1)
+def timer(model: Path, example: np.ndarray | None = None) -> Callable[[], float]:
+    """What measures one block of a model: microseconds of this thread's processor time for one inference.
+
+    Args:
+        model: the TFLite file.
+        example: what its first input is given; None leaves the inputs as the engine allocates them.
+    """
+    interpreter = Interpreter(model_path=str(model), num_threads=1)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], bundle.golden()[0][:1])
+    if example is not None:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], example)
 
     def block(runs: int) -> float:
         start = time.thread_time_ns()

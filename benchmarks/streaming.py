@@ -17,14 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from ai_edge_litert.interpreter import Interpreter
 
 from android_bench.cli_virtual import connected
 from android_bench.device import utc_now
@@ -34,7 +32,7 @@ from android_bench.profiles import load_profile
 from android_bench.records import RunPlan
 from android_bench.runner import run_instructions
 from android_bench.stats import latency_ratio, median
-from benchmarks.phone_results import material_of, network
+from benchmarks.phone_results import material_of, network, timer
 from benchmarks.streaming_tables import FORMAT, LINES, PAGE, PHONE, PRECISIONS, read_lines, write_page
 from converters.bundle import Bundle, read_bundle
 from converters.parity import ParityGates
@@ -46,7 +44,7 @@ from tkd.export.choose import Choice
 from tkd.export.streams import export_stream
 from tkd.students import STUDENTS, build_student
 
-_BLOCKS, _BLOCK_S = 21, 0.01
+_BLOCKS = 21
 _COUNTING = RunPlan(timeout_s=3600.0)
 # Fresh weights are not worth a bound; what is measured is cost.
 _NO_GATES = Gates(
@@ -82,7 +80,7 @@ class Pair:
 
 def streamable() -> list[str]:
     """The students of the table that stream."""
-    return [name for name, row in STUDENTS.items() if build_student(name, 40, 12).stream_rule() is not None and row]
+    return [name for name in STUDENTS if build_student(name, 40, 12).stream_rule() is not None]
 
 
 def pairs(name: str, folder: Path) -> dict[str, Pair]:
@@ -140,7 +138,7 @@ def time_on_host(names: Sequence[str], folder: Path) -> None:
     for name in names:
         timed = {}
         for precision, pair in pairs(name, folder).items():
-            timers = (_timer(pair.whole.model), _timer(pair.stream.model))
+            timers = (timer(pair.whole.model), timer(pair.stream.model))
             blocks: tuple[list[float], list[float]] = ([], [])
             for block in range(_BLOCKS):
                 for place in (0, 1) if block % 2 else (1, 0):  # whoever is first in one turn is last in the next
@@ -153,23 +151,6 @@ def time_on_host(names: Sequence[str], folder: Path) -> None:
                 "ratio": {"estimate": ratio.estimate, "interval": list(ratio.interval) if ratio.interval else None},
             }
         _append({"kind": "latency", "student": name, "load_1min": round(os.getloadavg()[0], 1), "precisions": timed})
-
-
-def _timer(model: Path) -> Callable[[], float]:
-    """What measures one block of a model: microseconds of this thread's processor time for one inference."""
-    interpreter = Interpreter(model_path=str(model), num_threads=1)
-    interpreter.allocate_tensors()
-
-    def block(runs: int) -> float:
-        start = time.thread_time_ns()
-        for _ in range(runs):
-            interpreter.invoke()
-        return (time.thread_time_ns() - start) / 1e3 / runs
-
-    runs = 1
-    while block(runs) * runs < 1e6 * _BLOCK_S:
-        runs *= 2
-    return lambda: block(runs)
 
 
 def _append(line: Mapping[str, Any]) -> None:

@@ -107,21 +107,20 @@ class Card:
             raise ConversionError("a label of the metadata holds a line break; expected one line for each")
 
 
-def write_described(model: Model, description: str, card: Card | None, *, described_by: Model | None = None) -> bytes:
+def write_described(model: Model, description: str, card: Card | None, *, told: Model) -> bytes:
     """The model's TFLite file, which says of itself what the card says.
 
     Args:
         model: as it is written.
         description: of the flatbuffer.
         card: None writes none of it.
-        described_by: the model whose inputs, outputs and states are told; None takes `model`.
+        told: the same before its steps were stored once: its inputs, outputs and states are told.
 
     Raises:
         ConversionError: a document of the card is no JSON value.
     """
     if card is None:
         return write_model(model, description=description)
-    told = model if described_by is None else described_by
     buffer = metadata_buffer(card, told.inputs, told.outputs, told.states)
     return with_files(write_model(model, description=description, metadata={BUFFER: buffer}), card)
 

@@ -331,7 +331,7 @@ def _file(precision: Precision, source: _Source, body: Model, card: Card | None)
     hashed = hashlib.sha256(source.onnx).hexdigest()[:16]
     description = f"{precision}, lowered by tkd's converters from ONNX sha256 {hashed}"
     stored = source.stored(body)
-    content = write_described(stored, description, card, described_by=model)
+    content = write_described(stored, description, card, told=model)
     loaded = TfliteModel(content)
     return TfliteFile(
         precision=precision,

@@ -257,7 +257,7 @@ def _file(precision: str, model: Model, onnx: bytes, card: Card | None = None) -
     source = hashlib.sha256(onnx).hexdigest()[:16]
     stored = outline(model)
     description = f"{precision} stream, lowered by tkd's converters from ONNX sha256 {source}"
-    content = write_described(stored, description, card, described_by=model)
+    content = write_described(stored, description, card, told=model)
     loaded = TfliteStream(content)
     return StreamFile(
         precision=precision,

@@ -20,7 +20,7 @@ from typing import Literal
 
 from android_bench.errors import MissingToolError
 from android_bench.virtual_phone.files import PhoneFiles
-from android_bench.virtual_phone.root import PhoneFolders
+from android_bench.virtual_phone.root import PROBE, PhoneFolders
 from android_bench.virtual_phone.shell import CommandIO, ProcessShell
 
 Way = Literal["enclosed", "overlaid"]
@@ -119,11 +119,11 @@ def find_emulator(
     if path is None:
         raise MissingToolError(f"virtual phones need {EMULATOR}, which is not here. {INSTALL}")
     kept = folders.keep_plugin(counter)
-    probe = folders.keep_probe(probe_program())
+    folders.keep_probe(probe_program())
     faults = []
     for each in WAYS if way is None else (way,):
         emulator = Emulator(path=path, version=_version(path), cpu=cpu, way=each, folders=folders, counter=kept)
-        fault = _fault(emulator, probe)
+        fault = _fault(emulator)
         if not fault:
             return emulator
         faults.append(f"{each}: {fault}")
@@ -153,11 +153,11 @@ def probe_program() -> bytes:
     return elf + load + text
 
 
-def _fault(emulator: Emulator, probe: str) -> str:
+def _fault(emulator: Emulator) -> str:
     """Why an emulator cannot be used in its way, "" when it can."""
     try:
         done = subprocess.run(
-            emulator.argv((probe,)),
+            emulator.argv((PROBE,)),
             capture_output=True,
             text=True,
             timeout=_PROBE_S,

@@ -19,6 +19,8 @@ from pathlib import Path
 from android_bench.errors import MissingToolError
 from android_bench.virtual_phone.twin import Twin
 
+PROBE = "/system/probe"
+"""Where a virtual phone has the small program that an emulator is tried with."""
 _KEPT = ("data", "sdcard")
 _CLEARED = ("root", "overlay", "stage.plugins")
 # Of this computer, for the emulator: where its program and libraries may be.
@@ -71,20 +73,19 @@ class PhoneFolders:
             raise _cannot("the emulator's plugin", self.place, cause) from cause
         return kept
 
-    def keep_probe(self, program: bytes) -> str:
-        """Puts a program into the phone; its path there.
+    def keep_probe(self, program: bytes) -> None:
+        """Puts the program to try into the phone, as `PROBE`.
 
         Raises:
             MissingToolError: it cannot be written.
         """
-        path = self.root / "system/probe"
+        path = self.root / PROBE[1:]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(program)
             path.chmod(0o755)
         except OSError as cause:
             raise _cannot("a program to try", self.place, cause) from cause
-        return "/system/probe"
 
 
 def lay_out(twin: Twin, place: Path) -> PhoneFolders:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from android_bench.errors import MissingToolError
 from android_bench.virtual_phone.arm64 import PROGRAM_ENVIRONMENT, Emulator
+from android_bench.virtual_phone.root import PROBE
 from android_bench.virtual_phone.shell import ProcessShell
 from android_bench.virtual_phone.twin import Twin
 
@@ -27,7 +28,9 @@ _TOOLS = ("mksh", "toybox", "unshare", "setpriv", "pivot_root")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _PROBE_S = 30.0
 _PROBED = "42 Linux\ntkd-instructions 1 0 3\n42\n"
-_PROBE = 'echo $((6 * 7)) $(uname); {probe} 2>&1; echo $?; touch /system/probed 2>/dev/null && echo "not read-only"'
+_PROBE = (
+    "echo $((6 * 7)) $(uname); " + PROBE + ' 2>&1; echo $?; touch /system/probed 2>/dev/null && echo "not read-only"'
+)
 
 # Run by sh in namespaces of its own. Mounted read-only one by one: a bind takes no part in what is below it.
 _ENTER = r"""
@@ -129,15 +132,12 @@ def _which(name: str) -> str | None:
     return shutil.which(name, path=_PATH)
 
 
-def find_system_shell(
-    twin: Twin, emulator: Emulator, probe: str, which: Callable[[str], str | None] = _which
-) -> SystemShell:
+def find_system_shell(twin: Twin, emulator: Emulator, which: Callable[[str], str | None] = _which) -> SystemShell:
     """The shell, laid out and tried with a command, a substitution, a read-only folder and an arm64 program.
 
     Args:
         twin: what the phone is.
-        emulator: runs arm64 programs.
-        probe: path in the phone of the small program of `PhoneFolders.keep_probe`.
+        emulator: runs arm64 programs; it was tried, so that `PROBE` is there.
         which: where a program is, None when it is not here.
 
     Raises:
@@ -149,7 +149,7 @@ def find_system_shell(
         raise MissingToolError(f"a phone's own shell needs {', '.join(missing)}, not here. {INSTALL}")
     _lay_out(twin, emulator, mksh=str(places["mksh"]), toybox=str(places["toybox"]))
     shell = SystemShell(emulator)
-    argv = shell.argv(_PROBE.format(probe=probe))
+    argv = shell.argv(_PROBE)
     try:
         done = subprocess.run(
             argv,

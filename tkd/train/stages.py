@@ -26,7 +26,7 @@ import torch
 
 from converters.files import sha256_of, whole_file, write_text
 from tkd.audio.features import FrontEnd, find_features
-from tkd.checkpoint import STARTERS, CheckpointSpec, load_student, read_checkpoint, write_checkpoint
+from tkd.checkpoint import STARTERS, Checkpoint, CheckpointSpec, load_student, read_checkpoint, write_checkpoint
 from tkd.distill import Guide
 from tkd.errors import SettingsError
 from tkd.evaluate import metric_of, predict, score_any
@@ -151,18 +151,30 @@ class Stages:
         wanted = self.config.student
         channels, classes = front_end.config.channels, len(corpus.labels)
         student = build_student(wanted.name, channels, classes, forget_bias=wanted.forget_bias)
-        if wanted.checkpoint:
-            packaged = STARTERS / f"{wanted.name}.safetensors"
-            named = packaged if wanted.checkpoint == "starter" else Path(wanted.checkpoint)
-            start = read_checkpoint(named)
+        start = self._start()
+        if start is not None:
             seen = (start.spec.name, start.spec.labels, start.spec.features)
             if seen != (wanted.name, corpus.labels, front_end.config.to_dict()):
                 raise SettingsError(
-                    f"student.checkpoint {named} is a {start.spec.name} of {len(start.spec.labels)} classes; expected "
-                    f"{wanted.name} with the {classes} classes of the data, in their order, and the same front end"
+                    f"student.checkpoint {start.path} is a {start.spec.name} of {len(start.spec.labels)} classes; "
+                    f"expected {wanted.name} with the {classes} classes of the data, in their order, and the same "
+                    "front end"
                 )
             student.load_state_dict(load_student(start).state_dict())
         return student
+
+    def _start(self) -> Checkpoint | None:
+        """The checkpoint whose weights training begins with."""
+        wanted = self.config.student
+        if wanted.checkpoint != "starter":
+            return read_checkpoint(Path(wanted.checkpoint)) if wanted.checkpoint else None
+        packaged = sorted(path.stem for path in STARTERS.glob("*.safetensors"))
+        if wanted.name not in packaged:
+            raise SettingsError(
+                f'no checkpoint of {wanted.name} is packaged: student.checkpoint = "starter" goes with '
+                f"{', '.join(packaged)}; give a file, or leave it out"
+            )
+        return read_checkpoint(STARTERS / f"{wanted.name}.safetensors")
 
     def _teach(self, corpus: Corpus) -> Taught:
         stage = TeacherStage(
@@ -221,6 +233,7 @@ class Stages:
         test = room.held["test"]
         scores = score_any(predict(student, test.inputs), test.labels.numpy(), room.corpus.labels)
         is_led = plan.weight > 0
+        start = self._start()
         spec = self._checkpoint(
             room.corpus,
             {"metric": scores.metric, "validation": fitted.value, "test": scores.to_dict(), "best_step": fitted.step},
@@ -231,6 +244,7 @@ class Stages:
                 "lambda": plan.weight,
                 "guide": plan.guide if is_led else None,
                 "teacher_sha256": room.taught.record.get("sha256") if is_led else None,
+                **({} if start is None else {"start_sha256": start.sha256}),
             },
         )
         write_checkpoint(path, spec, fitted.state)

@@ -141,15 +141,13 @@ def emulator(place):
 def test_a_computer_without_mksh_says_what_to_install(emulator):
     message = r"needs mksh, toybox, not here\. Debian 12 .* apt-get install mksh toybox"
     with pytest.raises(MissingToolError, match=message):
-        find_system_shell(
-            load_twin(NAME), emulator, "/system/probe", lambda name: None if name in ("mksh", "toybox") else "/bin/true"
-        )
+        find_system_shell(load_twin(NAME), emulator, lambda name: None if name in ("mksh", "toybox") else "/bin/true")
 
 
 def test_a_shell_that_cannot_do_it_is_not_taken(emulator):
     message = r"does not work here \(.*\): it wants user namespaces with a binfmt_misc of their own"
     with pytest.raises(MissingToolError, match=message):
-        find_system_shell(load_twin(NAME), emulator, "/system/probe", lambda _: shutil.which("true"))
+        find_system_shell(load_twin(NAME), emulator, lambda _: shutil.which("true"))
 
 
 def test_where_there_is_none_the_pocket_shell_serves_and_a_wish_is_an_error(place, environment, monkeypatch):

@@ -164,6 +164,7 @@ def test_a_recurrence_goes_on_training_after_other_clips_from_where_it_was(tiny_
     for name, weights in before.state.items():
         torch.testing.assert_close(ended.state[name], weights)
     assert ended.spec.training["augment"]["max_lead_in_clips"] == 2
+    assert ended.spec.parents["start_sha256"] == before.sha256
 
 
 def test_a_checkpoint_of_something_else_is_no_start(tiny_config: TrainConfig) -> None:
@@ -172,6 +173,8 @@ def test_a_checkpoint_of_something_else_is_no_start(tiny_config: TrainConfig) ->
     ):
         student = {"checkpoint": "starter", "features": "kws-streaming"}
         run_training(plain(tiny_config, "other-features", **student), silent)
+    with pytest.raises(SettingsError, match=r"no checkpoint of lstm-p-reduced is packaged: .* goes with att-rnn, "):
+        run_training(plain(tiny_config, "unpackaged", name="lstm-p-reduced", checkpoint="starter"), silent)
     with pytest.raises(CheckpointError, match=r"there is no checkpoint nowhere\.safetensors"):
         run_training(plain(tiny_config, "missing", checkpoint="nowhere.safetensors"), silent)
 
