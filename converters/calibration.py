@@ -1,6 +1,6 @@
 """What every activation is over a set of clips; from it come the scales of `converters.quantize`.
 
-The float TFLite model itself is run with all its tensors kept: the ranges are those of the fused operators
+The float TFLite model itself is run with all its activations in sight: the ranges are those of the fused operators
 that the file has, and every operator that can be lowered can be calibrated. One run over the clips gives
 the extremes of every channel, which `converters.equalize` evens out, and the moments for `converters.rounding`.
 """
@@ -8,16 +8,17 @@ the extremes of every channel, which `converters.equalize` evens out, and the mo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.lowering.records import Array, Model
-from converters.rounding import Moments, add_moments, can_compensate, columns_of, divide_moments, moment_keys
-from converters.runners import TfliteModel
+from converters.lowering.records import Array, Model, Operator
+from converters.rounding import Moments, Sums, can_compensate, columns_of, divide_moments, moment_keys, places_of
+from converters.runners import Floats
+from converters.watching import WatchedModel
 
 Method = Literal["minmax", "percentile", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -29,6 +30,10 @@ _STEPS = 255
 _CANDIDATES = np.linspace(0.3, 1.0, 71)
 _BATCH = 16
 _MOMENT_CLIPS = 128
+# Of every map, so many places a clip at least, and so many in all for each weight behind an output.
+_LEAST_PLACES = 256
+_COLUMNS_SEEN = 128
+_PLACES_SEED = 20_211_027
 # Of vectors, one value a channel and clip, the clips have shown few values: an unusual clip leaves the range.
 # Coarser steps cost little in a mean, whose steps are fine beside those of what it averages, and more in an output.
 _MEAN_MARGIN = 1.3
@@ -67,11 +72,10 @@ class Observed:
         )
 
 
-def observe(content: bytes, model: Model, clips: Array, *, with_moments: bool = False) -> Observed:
+def observe(model: Model, clips: Array, *, with_moments: bool = False) -> Observed:
     """The extremes of every channel of every activation, and the moments of what weights multiply.
 
     Args:
-        content: the float32 TFLite file of `model`.
         model: float32.
         clips: float32, shape (clips, *axes of the input); of a model with states a structured array, see
             `converters.streams`.
@@ -80,33 +84,95 @@ def observe(content: bytes, model: Model, clips: Array, *, with_moments: bool = 
     Raises:
         ConversionError: a tensor becomes NaN or infinite on a clip.
     """
+    watched = WatchedModel(model)
+    gathered = _Gathered(model, len(clips), watched.values) if with_moments else None
+    low = [np.full_like(block, np.inf) for block in watched.blocks]
+    high = [np.full_like(block, -np.inf) for block in watched.blocks]
+    lowest = watched.inside(low)
+    dropped = dropped_by_relu(model)
+    # What a ReLU drops is seen by itself: these have two lowest values, of which the first is not used.
+    needed = {name: np.full_like(watched.values[name], np.inf) for name in dropped}
+    spare = {name: np.empty_like(values) for name, values in needed.items()}
+    for clip in watched.each(clips):
+        for block, least, most in zip(watched.blocks, low, high, strict=True):
+            np.minimum(least, block, out=least)
+            np.maximum(most, block, out=most)
+        for name, other in dropped.items():
+            least = np.negative(watched.values[other], out=spare[name])
+            np.maximum(least, watched.values[name], out=least)
+            np.minimum(needed[name], least, out=needed[name])
+        if gathered is not None:
+            gathered.take(clip)
     names = model.activations()
-    others = dropped_by_relu(model)
-    weighted = [each for each in model.operators if with_moments and can_compensate(each, model)]
-    keys = moment_keys(model)
-    chosen = set(np.linspace(0, len(clips) - 1, min(len(clips), _MOMENT_CLIPS)).astype(int).tolist())
-    low: dict[str, Array] = {}
-    high: dict[str, Array] = {}
-    moments: dict[str, Moments] = {}
-    for start, tensors in _batches(_runner(content, model), names, clips):
-        for name, values in tensors.items():
-            needed = np.maximum(values, -tensors[others[name]]) if name in others else values
-            least, most = _by_channel(np.min, needed), _by_channel(np.max, values)
-            if not (np.isfinite(least).all() and np.isfinite(most).all()):
-                raise _not_finite(name, values, start)
-            low[name] = np.minimum(low.get(name, least), least)
-            high[name] = np.maximum(high.get(name, most), most)
-        taken = [index for index in range(_BATCH) if start + index in chosen]
-        for operator in weighted if taken else ():
-            columns = columns_of(operator, model, tensors[operator.inputs[0]][taken])
-            key = keys[operator.outputs[0]]
-            moments[key] = add_moments(moments.get(key), columns)
-    return Observed(low=low, high=high, moments=moments)
+    highest = watched.inside(high)
+    if not all(np.isfinite(values[name]).all() for values in (lowest, highest) for name in names):
+        raise _not_finite(watched, names, clips)
+    lowest |= needed
+    return Observed(
+        low={name: _by_channel(np.min, lowest[name]) for name in names},
+        high={name: _by_channel(np.max, highest[name]) for name in names},
+        moments=gathered.moments() if gathered else {},
+    )
 
 
-def choose_ranges(
-    observed: Observed, model: Model, method: Method, content: Callable[[], bytes], clips: Array
-) -> dict[str, Range]:
+class _Gathered:
+    """What is known of the columns that a model's weights multiply, while it runs.
+
+    Args:
+        model: float32.
+        clips: how many it will run over; of 128 of them, evenly spread, columns are looked at one by one.
+        values: its activations, of the clip that was computed last.
+    """
+
+    def __init__(self, model: Model, clips: int, values: Mapping[str, Floats]) -> None:
+        self._model = model
+        self._weighted = [each for each in model.operators if can_compensate(each, model)]
+        self._values = {each.inputs[0]: values[each.inputs[0]] for each in self._weighted}
+        self._chosen = set(np.linspace(0, clips - 1, min(clips, _MOMENT_CLIPS)).astype(int).tolist())
+        self._clips = clips
+        self._sums: dict[str, Sums] = {}
+        self._added = {name: np.zeros_like(each) for name, each in self._values.items()}
+        self._waiting: list[dict[str, Array]] = []
+        self._rng = np.random.default_rng(_PLACES_SEED)
+
+    def take(self, clip: int) -> None:
+        """Looks at the clip of that index, which the model has just computed."""
+        for name, values in self._values.items():
+            np.add(self._added[name], values, out=self._added[name])
+        if clip in self._chosen:
+            self._waiting.append({name: values.copy() for name, values in self._values.items()})
+            if len(self._waiting) == _BATCH:
+                self._see()
+
+    def moments(self) -> dict[str, Moments]:
+        """By `moment_keys`, once the model has run over all clips."""
+        self._see()
+        keys = moment_keys(self._model)
+        for operator in self._weighted:
+            columns = columns_of(operator, self._model, self._added[operator.inputs[0]][None])
+            self._sums_of(operator, keys).add_whole(columns, self._clips)
+        return {key: sums.moments() for key, sums in self._sums.items()}
+
+    def _see(self) -> None:
+        keys = moment_keys(self._model)
+        for operator in self._weighted if self._waiting else ():
+            values = np.stack([each[operator.inputs[0]] for each in self._waiting])
+            columns = columns_of(operator, self._model, values, self._places(operator))
+            self._sums_of(operator, keys).see(columns)
+        self._waiting.clear()
+
+    def _sums_of(self, operator: Operator, keys: Mapping[str, str]) -> Sums:
+        return self._sums.setdefault(keys[operator.outputs[0]], Sums())
+
+    def _places(self, operator: Operator) -> Array | None:
+        """Some of the places of a large map, others each time: neighbours tell the same, and all cost much."""
+        weights = self._model.tensors[operator.inputs[1]].shape
+        places = places_of(operator, self._model)
+        enough = max(_LEAST_PLACES, _COLUMNS_SEEN * int(np.prod(weights[1:])) // len(self._chosen))
+        return None if places <= enough else np.sort(self._rng.choice(places, enough, replace=False))
+
+
+def choose_ranges(observed: Observed, model: Model, method: Method, clips: Array) -> dict[str, Range]:
     """(lowest, highest) real value to represent, for each activation.
 
     Args:
@@ -114,7 +180,6 @@ def choose_ranges(
         model: float32.
         method: `minmax` takes the extremes, with a margin for tensors with few values; `percentile` cuts 0.01 %
             at either end; `mse` cuts where rounding and clipping together cost least.
-        content: gives the float32 TFLite file of `model`, where the method needs a second run.
         clips: the same that were observed.
     """
     needed = {name: (float(low.min()), float(observed.high[name].max())) for name, low in observed.low.items()}
@@ -122,16 +187,16 @@ def choose_ranges(
         margins = _margins(model)
         return {name: (low * margins.get(name, 1), high * margins.get(name, 1)) for name, (low, high) in needed.items()}
     choose = {"percentile": _percentile_range, "mse": _least_error_range}[method]
-    runner = _runner(content(), model)
-    extremes = _extremes(runner, list(needed), clips)
-    histograms = _histograms(runner, extremes, clips)
+    watched = WatchedModel(model)
+    extremes = _extremes(watched, list(needed), clips)
+    histograms = _histograms(watched, extremes, clips)
     cut = {name: choose(histograms[name], extremes[name]) for name in needed}
     return {name: (max(low, needed[name][0]), high) for name, (low, high) in cut.items()}
 
 
-def calibrate(content: bytes, model: Model, clips: Array, method: Method) -> dict[str, Range]:
+def calibrate(model: Model, clips: Array, method: Method) -> dict[str, Range]:
     """The ranges of a model as it stands: `observe` and `choose_ranges`."""
-    return choose_ranges(observe(content, model, clips), model, method, lambda: content, clips)
+    return choose_ranges(observe(model, clips), model, method, clips)
 
 
 def dropped_by_relu(model: Model) -> dict[str, str]:
@@ -155,32 +220,20 @@ def dropped_by_relu(model: Model) -> dict[str, str]:
     return pairs
 
 
-def _runner(content: bytes, model: Model) -> TfliteModel:
-    return TfliteModel(content, keeps_all=True, has_states=bool(model.states))
-
-
-def _batches(runner: TfliteModel, names: Sequence[str], clips: Array) -> Iterator[tuple[int, dict[str, Array]]]:
-    """The index of the first of every sixteen clips, and the named tensors, shape (clips, *axes with the batch)."""
-    for start in range(0, len(clips), _BATCH):
-        each = list(runner.trace(clips[start : start + _BATCH], names))
-        tensors = {name: np.stack([tensors[name] for tensors in each]) for name in names}
-        yield start, tensors
-
-
-def _not_finite(name: str, values: Array, start: int) -> ConversionError:
-    axes = tuple(range(1, values.ndim))
-    index = int(np.flatnonzero(~np.isfinite(values).all(axis=axes))[0])
-    seen = f"{values[index].min()} to {values[index].max()}"
-    return ConversionError(f"tensor '{name}' is not finite on calibration clip {start + index}: {seen}")
+def _not_finite(watched: WatchedModel, names: Sequence[str], clips: Array) -> ConversionError:
+    """Which tensor is not finite first, on which clip."""
+    for clip in watched.each(clips):
+        for name in names:
+            values = watched.values[name]
+            if not np.isfinite(values).all():
+                seen = f"{values.min()} to {values.max()}"
+                return ConversionError(f"tensor '{name}' is not finite on calibration clip {clip}: {seen}")
+    raise AssertionError("a tensor was not finite before")
 
 
 def _by_channel(reduce: Callable[..., Array], values: Array) -> Array:
-    """The extreme of every channel of shape (clips, *axes), shape (channels,); NaN where there is one.
-
-    Over the clips first: numpy reduces wide rows many times as fast as rows of a few channels.
-    """
-    of_clips = reduce(values, axis=0)
-    return reduce(of_clips.reshape(-1, of_clips.shape[-1] if of_clips.ndim else 1), axis=0)
+    """The extreme of every channel of shape (*axes, channels), shape (channels,)."""
+    return reduce(values.reshape(-1, values.shape[-1] if values.ndim else 1), axis=0)
 
 
 def _margins(model: Model) -> dict[str, float]:
@@ -191,22 +244,22 @@ def _margins(model: Model) -> dict[str, float]:
     return {name: factor for name, factor in factors.items() if name in vectors}
 
 
-def _extremes(model: TfliteModel, names: Sequence[str], clips: Array) -> dict[str, Range]:
+def _extremes(watched: WatchedModel, names: Sequence[str], clips: Array) -> dict[str, Range]:
     low = dict.fromkeys(names, np.inf)
     high = dict.fromkeys(names, -np.inf)
-    for tensors in model.trace(clips, names):
-        for name, values in tensors.items():
-            low[name], high[name] = min(low[name], float(values.min())), max(high[name], float(values.max()))
+    for _ in watched.each(clips):
+        for name in names:
+            low[name] = min(low[name], float(watched.values[name].min()))
+            high[name] = max(high[name], float(watched.values[name].max()))
     return {name: (low[name], high[name]) for name in names}
 
 
-def _histograms(model: TfliteModel, extremes: Mapping[str, Range], clips: Array) -> dict[str, Array]:
+def _histograms(watched: WatchedModel, extremes: Mapping[str, Range], clips: Array) -> dict[str, Array]:
     counts = {name: np.zeros(_BINS, dtype=np.int64) for name in extremes}
-    for tensors in model.trace(clips, list(extremes)):
-        for name, values in tensors.items():
-            low, high = extremes[name]
+    for _ in watched.each(clips):
+        for name, (low, high) in extremes.items():
             factor = _BINS / (high - low) if high > low else 0.0
-            places = ((values.reshape(-1) - np.float32(low)) * np.float32(factor)).astype(np.int32)
+            places = ((watched.values[name].reshape(-1) - np.float32(low)) * np.float32(factor)).astype(np.int32)
             counts[name] += np.bincount(np.clip(places, 0, _BINS - 1), minlength=_BINS)
     return counts
 

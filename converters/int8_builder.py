@@ -50,30 +50,27 @@ class Int8Builder:
         if is_recurrent:
             clips = _spread(clips, max(_RECURRENT_WORK // len(model.operators), _FEWEST_CLIPS))
         self.calibrated_on = len(clips)
-        content = write_model(model, description="flat")
-        observed = observe(content, model, clips, with_moments=rounding == "compensated")
+        observed = observe(model, clips, with_moments=rounding == "compensated")
         # Matrices have one scale, so what equalizing moves into them is lost; beside a recurrence they stay float.
         scales = {} if is_recurrent else channel_scales(model, observed.sizes())
         self.equalized: Model = equalize(model, scales)
         self._observed: Observed = observed.divided(model, scales)
         clips_as_fed = _divided(clips, scales)
-        self._ranges: Mapping[str, Range] = choose_ranges(
-            self._observed,
-            self.equalized,
-            method,
-            lambda: write_model(self.equalized, description="equalized"),
-            clips_as_fed,
-        )
+        self._ranges: Mapping[str, Range] = choose_ranges(self._observed, self.equalized, method, clips_as_fed)
         self._forms = dynamic_forms(self.equalized)
         self._packed: dict[str, Tensor] = {}
-        # In int8 with the nearest levels, and rounded as it is built.
-        self._first: tuple[Model, Model] | None = None
+        # The first plan that was asked for: in int8 with the nearest levels, and rounded as it is built.
+        self._first: tuple[Plan, Model, Model] | None = None
         self.trial_clips: Floats = _spread(clips_as_fed, _TRIAL_CLIPS)
         self._expected = _run(model, "float32", _spread(clips, _TRIAL_CLIPS))
 
     def build(self, plan: Plan) -> Model:
         """The int8 model in which the operators of a plan compute in float."""
-        return self._with_forms(self._rounded(self._quantized(plan), plan), plan)
+        if self._first is not None and self._first[0] == plan:
+            rounded = self._first[2]
+        else:
+            rounded = self._rounded(self._quantized(plan), plan)
+        return self._with_forms(rounded, plan)
 
     def sqnr_of(self, plan: Plan) -> float:
         """SQNR in dB of the file that a plan gives, on 64 calibration clips, against the float32 file.
@@ -83,7 +80,7 @@ class Int8Builder:
         """
         int8 = self._quantized(plan)
         if self._first is None:
-            self._first = int8, self._rounded(int8, plan)
+            self._first = dict(plan), int8, self._rounded(int8, plan)
         return self.sqnr_db_of(self._with_forms(self._rounded_as_known(int8), plan))
 
     def sqnr_db_of(self, model: Model) -> float:
@@ -101,7 +98,7 @@ class Int8Builder:
     def _rounded_as_known(self, int8: Model) -> Model:
         """The model with the weights that were rounded for the first one, wherever their scales were the same."""
         assert self._first is not None
-        plain, rounded = self._first
+        _, plain, rounded = self._first
         tensors = dict(int8.tensors)
         for operator in int8.operators:
             if OPERATORS[operator.code].rule is not Int8Rule.WEIGHTS or operator.inputs[1] not in plain.tensors:

@@ -7,8 +7,9 @@ Rounding each weight to its nearest level makes each weight's error small; what 
 
 Between `converters.quantize`, which chooses the scales, and `converters.lowering.writer`.
 Source: Frantar et al. 2022, "GPTQ: Accurate post-training quantization for generative pre-trained transformers",
-arXiv 2210.17323, algorithm 1, with columns in the order of falling H_jj; the bias: Nagel et al. 2019,
-arXiv 1906.04721, section 4.2, with measured means.
+arXiv 2210.17323, algorithm 1, with columns in the order of falling H_jj, in the form of Chee et al. 2023, "QuIP",
+arXiv 2307.13304, which rounds to the same levels without H's inverse; the bias: Nagel et al. 2019, arXiv 1906.04721,
+section 4.2, with measured means.
 """
 
 from __future__ import annotations
@@ -46,17 +47,13 @@ class Moments:
         count: how many columns were seen.
         total: their sum, shape (groups, columns).
         products: the sum of their outer products, shape (groups, columns, columns).
+        mean: μ of all columns, seen or not, shape (groups, columns).
     """
 
     count: int
     total: Array
     products: Array
-
-    @property
-    def mean(self) -> Array:
-        """μ, shape (groups, columns)."""
-        mean: Array = self.total / self.count
-        return mean
+    mean: Array
 
     @property
     def covariance(self) -> Array:
@@ -67,7 +64,7 @@ class Moments:
         Simpler than Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices",
         whose intensity needs fourth moments.
         """
-        mean = self.mean
+        mean = self.total / self.count
         covariance: Array = self.products / self.count - mean[:, :, None] * mean[:, None, :]
         own = np.eye(covariance.shape[1], dtype=bool)
         covariance[:, ~own] *= self.count / (self.count + 2 * covariance.shape[1])
@@ -107,17 +104,27 @@ def from_groups(matrices: Array, operator: Operator, model: Model) -> Array:
     return (matrices.transpose(2, 0, 1) if operator.code == "DEPTHWISE_CONV_2D" else matrices).reshape(shape)
 
 
-def columns_of(operator: Operator, model: Model, values: Array) -> Array:
+def places_of(operator: Operator, model: Model) -> int:
+    """At how many places of a map the weights of an operator are multiplied; of a matrix, with how many rows."""
+    if operator.code == "FULLY_CONNECTED":
+        rows = np.prod(model.tensors[operator.inputs[0]].shape)
+        return int(rows // model.tensors[operator.inputs[1]].shape[1])
+    return int(np.prod(model.tensors[operator.outputs[0]].shape[-3:-1]))
+
+
+def columns_of(operator: Operator, model: Model, values: Array, places: Array | None = None) -> Array:
     """What the weights multiply, shape (groups, clips · places, columns), of the operator's input over some clips.
 
     Args:
         operator: one with weights.
         model: that it is in.
         values: float32, shape (clips, *axes of its input).
+        places: which of `places_of` of each map or clip, shape (places,); None takes all.
     """
     weights = model.tensors[operator.inputs[1]].shape
     if operator.code == "FULLY_CONNECTED":
-        return values.reshape(1, -1, weights[1])
+        rows = values.reshape(len(values), -1, weights[1])
+        return (rows if places is None else rows[:, places]).reshape(1, -1, weights[1])
     options = operator.options
     values = values.reshape(-1, *values.shape[-3:])
     strides = options["strideH"], options["strideW"]
@@ -128,19 +135,47 @@ def columns_of(operator: Operator, model: Model, values: Array) -> Array:
     reach = tuple((taps - 1) * dilation + 1 for taps, dilation in zip(weights[1:3], dilations, strict=True))
     windows = np.lib.stride_tricks.sliding_window_view(values, reach, axis=(1, 2))
     windows = windows[:, :: strides[0], :: strides[1], :, :: dilations[0], :: dilations[1]]
+    if places is not None:
+        windows = windows[:, *np.divmod(places, windows.shape[2])][:, :, None]
     # (clips, height, width, channels, taps, taps) → (groups, clips · height · width, taps · taps · channels of a group)
     groups = values.shape[3] // (1 if operator.code == "DEPTHWISE_CONV_2D" else weights[3])
     split = windows.reshape(*windows.shape[:3], groups, -1, *windows.shape[4:])
     return split.transpose(3, 0, 1, 2, 5, 6, 4).reshape(groups, -1, weights[1] * weights[2] * split.shape[4])
 
 
-def add_moments(moments: Moments | None, columns: Array) -> Moments:
-    """The moments with some more columns, float32, shape (groups, places, columns), taken in; None starts."""
-    total = columns.sum(axis=1, dtype=np.float64)
-    products = (columns.transpose(0, 2, 1) @ columns).astype(np.float64)
-    if moments is not None:
-        total, products = moments.total + total, moments.products + products
-    return Moments(count=columns.shape[1] + (moments.count if moments else 0), total=total, products=products)
+@dataclass(slots=True, kw_only=True, eq=False)
+class Sums:
+    """What moments are made from, while columns are being seen.
+
+    Attributes:
+        count: how many columns were seen.
+        total: their sum, shape (groups, columns).
+        products: the sum of their outer products, shape (groups, columns, columns).
+        whole_count: how many columns there were.
+        whole_total: the sum of all columns, shape (groups, columns).
+    """
+
+    count: int = 0
+    total: Array | float = 0.0
+    products: Array | float = 0.0
+    whole_count: int = 0
+    whole_total: Array | float = 0.0
+
+    def see(self, columns: Array) -> None:
+        """Takes in some columns, float32, shape (groups, places, columns)."""
+        self.count += columns.shape[1]
+        self.total = self.total + (np.ones((1, columns.shape[1]), np.float32) @ columns)[:, 0].astype(np.float64)
+        self.products = self.products + (columns.transpose(0, 2, 1) @ columns).astype(np.float64)
+
+    def add_whole(self, columns: Array, clips: int) -> None:
+        """Takes in all columns of some clips, added up over the clips, shape (groups, places, columns)."""
+        self.whole_count += clips * columns.shape[1]
+        self.whole_total = self.whole_total + columns.sum(axis=1, dtype=np.float64)
+
+    def moments(self) -> Moments:
+        """As far as they are known."""
+        total, products, whole = (np.asarray(each) for each in (self.total, self.products, self.whole_total))
+        return Moments(count=self.count, total=total, products=products, mean=whole / self.whole_count)
 
 
 def divide_moments(moments: Moments, operator: Operator, model: Model, scales: Array) -> Moments:
@@ -149,8 +184,12 @@ def divide_moments(moments: Moments, operator: Operator, model: Model, scales: A
     groups, columns = moments.total.shape
     taps = 1 if operator.code == "FULLY_CONNECTED" else weights[1] * weights[2]
     factors = np.tile(scales.reshape(groups, 1, -1), (1, taps, 1)).reshape(groups, columns)
-    products = moments.products / (factors[:, :, None] * factors[:, None, :])
-    return Moments(count=moments.count, total=moments.total / factors, products=products)
+    return Moments(
+        count=moments.count,
+        total=moments.total / factors,
+        products=moments.products / (factors[:, :, None] * factors[:, None, :]),
+        mean=moments.mean / factors,
+    )
 
 
 def round_weights(int8: Model, float32: Model, moments: Mapping[str, Moments]) -> Model:
@@ -247,15 +286,18 @@ def compensated(weights: Array, scales: Array, covariance: Array) -> Array:
     ordered = np.take_along_axis(np.take_along_axis(covariance, order[:, :, None], 1), order[:, None, :], 2)
     size = np.trace(ordered, axis1=1, axis2=2)[:, None, None] / ordered.shape[1]
     damped = ordered + (_DAMPING * size + np.finfo(np.float32).tiny) * np.eye(ordered.shape[1])
-    upper = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    # H = U Uᵀ with U upper triangular: Cholesky's factor of H read from its last row and column.
+    upper = np.linalg.cholesky(damped[:, ::-1, ::-1])[:, ::-1, ::-1]
+    upper = upper / np.diagonal(upper, axis1=1, axis2=2)[:, None, :]
     # From here in levels, column by column: shape (groups, columns, outputs).
     exact = weights / scales
-    left = np.take_along_axis(exact, order[:, None, :], 2).transpose(0, 2, 1).copy()
-    chosen = np.empty_like(left)
-    for column in range(left.shape[1]):
-        chosen[:, column] = np.clip(np.rint(left[:, column]), -_LIMIT, _LIMIT)
-        error = (left[:, column] - chosen[:, column]) / upper[:, column, column, None]
-        left[:, column + 1 :] -= upper[:, column, column + 1 :, None] * error[:, None, :]
+    wanted = np.take_along_axis(exact, order[:, None, :], 2).transpose(0, 2, 1).copy()
+    chosen = np.empty_like(wanted)
+    left = np.empty_like(wanted)
+    for column in range(wanted.shape[1]):
+        owed = (upper[:, None, :column, column] @ left[:, :column])[:, 0]
+        chosen[:, column] = np.clip(np.rint(wanted[:, column] + owed), -_LIMIT, _LIMIT)
+        left[:, column] = wanted[:, column] - chosen[:, column]
     compensating = np.take_along_axis(chosen.transpose(0, 2, 1), np.argsort(order, axis=1)[:, None, :], 2)
     nearest = np.clip(np.rint(exact), -_LIMIT, _LIMIT)
     is_better = output_error(exact - compensating, covariance) < output_error(exact - nearest, covariance)

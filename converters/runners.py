@@ -135,7 +135,7 @@ class TfliteModel:
         content = model.read_bytes() if isinstance(model, Path) else model
         self._runtime = runtime
         try:
-            with _without_notices():
+            with without_notices():
                 self._interpreter = make_interpreter(runtime, content, keeps_all=keeps_all)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as cause:
@@ -266,7 +266,7 @@ def onnxruntime_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _without_notices() -> Iterator[None]:
+def without_notices() -> Iterator[None]:
     """Keeps LiteRT's `INFO:` lines off stderr, where they would run into a progress bar; anything else passes on.
 
     LiteRT writes them from C++, past Python's `sys.stderr`.

@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ConversionError
 from converters.lowering.records import Array, Model, Operator, Quantization, Tensor
-from converters.lowering.writer import FILE_IDENTIFIER, AlignedBuffer
+from converters.lowering.writer import BUFFER_ALIGNMENT, FILE_IDENTIFIER
 
 _ACTIVATIONS = {value: name for name, value in vars(schema.ActivationFunctionType).items() if not name.startswith("_")}
 _CODES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
@@ -64,10 +64,32 @@ def add_metadata(content: bytes, name: str, buffer: bytes) -> bytes:
     return bytes(builder.Output())
 
 
-def _aligned(data: Any) -> AlignedBuffer:
-    buffer = AlignedBuffer()
+def _aligned(data: Any) -> _AlignedBuffer:
+    buffer = _AlignedBuffer()
     buffer.data = None if data is None or len(data) == 0 else np.asarray(data, np.uint8)
     return buffer
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A buffer whose data start at a multiple of 16 bytes, as the schema's `force_align` asks.
+
+    The generated Python code ignores that attribute.
+    """
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the schema's own name
+        """Writes the buffer; its offset."""
+        start = None
+        if self.data is not None:
+            content = self.data.tobytes()
+            builder.StartVector(1, len(content), BUFFER_ALIGNMENT)
+            builder.head -= len(content)
+            builder.Bytes[builder.head : builder.head + len(content)] = content
+            start = builder.EndVector()
+        schema.BufferStart(builder)
+        if start is not None:
+            schema.BufferAddData(builder, start)
+        packed: int = schema.BufferEnd(builder)
+        return packed
 
 
 def _subgraph(packed: Any, codes: list[str], buffers: list[Any]) -> Model:

@@ -88,7 +88,7 @@ def relative_error(model, equalized, clips):
 def test_an_equalized_network_gives_what_it_gave(net):
     module, shape = net
     model, clips = lowered(module, shape), inputs(shape, 32)
-    scales = channel_scales(model, observe(write_model(model, description="toy"), model, clips).sizes())
+    scales = channel_scales(model, observe(model, clips).sizes())
     assert len(scales) >= 2
     assert relative_error(model, equalize(model, scales), clips) < 1e-5
 
@@ -98,7 +98,7 @@ def test_every_toy_gives_what_it_gave_and_keeps_its_ends(name):
     torch.manual_seed(1)
     _, shape, build = TOYS[name]
     model, clips = lowered(build(), shape), inputs(shape, 8)
-    scales = channel_scales(model, observe(write_model(model, description="toy"), model, clips).sizes(), 1.0)
+    scales = channel_scales(model, observe(model, clips).sizes(), 1.0)
     assert not scales.keys() & {*model.inputs, *model.outputs}
     assert relative_error(model, equalize(model, scales), clips) < 1e-5
 
@@ -107,10 +107,10 @@ def test_channels_have_one_range_at_exponent_one():
     torch.manual_seed(0)
     module = nn.Sequential(uneven(nn.Conv1d(6, 8, 3)), nn.ReLU(), nn.Conv1d(8, 5, 3))
     model, clips = lowered(module, MAP_1D), inputs(MAP_1D, 32)
-    observed = observe(write_model(model, description="toy"), model, clips)
+    observed = observe(model, clips)
     scales = channel_scales(model, observed.sizes(), 1.0)
     again = equalize(model, scales)
-    seen = observe(write_model(again, description="toy"), again, clips).sizes()
+    seen = observe(again, clips).sizes()
     predicted = observed.divided(model, scales).sizes()
     (hidden,) = scales
     assert seen[hidden] == pytest.approx(np.full(8, seen[hidden].max()), rel=1e-3)
@@ -134,7 +134,7 @@ def test_dead_channels_and_a_dead_network_stay_finite():
         first.bias[2:5] = -1
     model = lowered(nn.Sequential(first, nn.ReLU(), nn.Conv1d(8, 5, 3)), MAP_1D)
     for clips in (inputs(MAP_1D, 8), np.zeros((2, *MAP_1D[1:]), np.float32)):
-        scales = channel_scales(model, observe(write_model(model, description="toy"), model, clips).sizes())
+        scales = channel_scales(model, observe(model, clips).sizes())
         assert all(np.isfinite(each).all() and (each > 0).all() for each in scales.values())
         assert relative_error(model, equalize(model, scales), inputs(MAP_1D, 8)) < 1e-5
 
@@ -159,8 +159,7 @@ def test_unequal_channels_cost_little_once_equalized(monkeypatch):
 def test_the_range_of_a_residual_branch_ends_where_the_sum_is_dropped():
     torch.manual_seed(3)
     model, clips = lowered(residual().eval(), MAP_1D), inputs(MAP_1D, 32)
-    file = write_model(model, description="toy")
     branch = next(name for name in dropped_by_relu(model) if not name.startswith("input") and "Relu" not in name)
-    needed = calibrate(file, model, clips, "minmax")[branch]
+    needed = calibrate(model, clips, "minmax")[branch]
     assert needed[0] > -needed[1]
     assert set(dropped_by_relu(model)) <= set(model.activations())

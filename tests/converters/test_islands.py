@@ -26,7 +26,7 @@ def lowered(module, shape):
 
 def split(model, clips, keep):
     file = write_model(model, description="toy")
-    quantized = quantize(model, calibrate(file, model, clips, "minmax"), keep)
+    quantized = quantize(model, calibrate(model, clips, "minmax"), keep)
     return file, quantized, write_model(quantized, description="toy")
 
 

@@ -30,7 +30,7 @@ def test_a_lowered_operator_agrees_with_onnx_runtime_in_float_and_int8(name):
 
     lowered = lower(read_graph(model))
     file = write_model(lowered, description="toy")
-    ranges = calibrate(file, lowered, fed, "minmax")
+    ranges = calibrate(lowered, fed, "minmax")
     int8 = write_model(quantize(lowered, ranges), description="toy")
 
     expected = run_onnx(model.SerializeToString(), fed)

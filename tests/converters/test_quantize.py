@@ -103,19 +103,17 @@ def test_a_tensor_without_a_range_is_named():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_keeps_an_exact_copy_within_its_step(method):
     model = lowered(nn.ReLU(), (1, 50))
-    file = write_model(model, description="toy")
     clips = np.random.default_rng(0).uniform(-1, 1, (40, 50)).astype(np.float32)
-    ranges = calibrate(file, model, clips, method)
+    ranges = calibrate(model, clips, method)
     seen = run_tflite(write_model(quantize(model, ranges), description="toy"), clips)
     assert np.abs(seen - np.maximum(clips, 0)).max() < 0.02
 
 
 def test_minmax_keeps_an_outlier_and_the_others_cut_it():
     model = lowered(nn.ReLU(), (1, 500))
-    file = write_model(model, description="toy")
     clips = np.random.default_rng(0).standard_normal((64, 500)).astype(np.float32)
     clips[3, 7] = 40.0
-    highest = {method: calibrate(file, model, clips, method)["input"][1] for method in METHODS}
+    highest = {method: calibrate(model, clips, method)["input"][1] for method in METHODS}
     assert 40.0 == pytest.approx(highest["minmax"])
     assert 20.0 < highest["mse"] < 39.0
     assert 3.0 < highest["percentile"] < 5.0
@@ -126,13 +124,12 @@ def test_a_tensor_that_overflows_is_named_with_its_clip():
     clips = np.ones((3, 4), np.float32)
     clips[2] = 3e38
     with pytest.raises(ConversionError, match="is not finite on calibration clip 2"):
-        calibrate(write_model(model, description="toy"), model, clips, "minmax")
+        calibrate(model, clips, "minmax")
 
 
 def test_the_int8_file_takes_and_gives_int8_with_the_scales_of_its_tensors():
     model = lowered(nn.Linear(12, 5), (1, 12))
-    file = write_model(model, description="toy")
-    ranges = calibrate(file, model, inputs((1, 12), 64), "minmax")
+    ranges = calibrate(model, inputs((1, 12), 64), "minmax")
     quantized = quantize(model, ranges)
     loaded = TfliteModel(write_model(quantized, description="toy"))
     assert ("int8", "int8") == (loaded.input.dtype, loaded.output.dtype)

@@ -77,7 +77,7 @@ def test_the_columns_times_the_weights_are_the_layers_outputs(name):
     model, clips = lowered(build(), shape), inputs(shape, 4)
     file = write_model(model, description="toy")
     operator = next(each for each in model.operators if can_compensate(each, model))
-    seen = observe(file, model, clips, with_moments=True)
+    seen = observe(model, clips, with_moments=True)
     tensors = _traced(file, operator.inputs[0], operator.outputs[0], clips)
     columns = columns_of(operator, model, tensors[0])
     weights, bias = (model.tensors[each].content for each in operator.inputs[1:])
@@ -204,7 +204,7 @@ def test_a_layer_of_more_columns_than_are_worth_it_keeps_the_nearest_levels():
     model = lowered(nn.Linear(1025, 2), (1, 1025))
     assert not can_compensate(model.operators[0], model)
     clips = inputs((1, 1025), 4)
-    assert {} == observe(write_model(model, description="toy"), model, clips, with_moments=True).moments
+    assert {} == observe(model, clips, with_moments=True).moments
 
 
 def test_an_unknown_rounding_is_refused_by_name():

@@ -13,7 +13,7 @@ from converters.errors import ConversionError
 from converters.graph import read_graph
 from converters.lowering.lower import lower
 from converters.lowering.writer import write_model
-from converters.runners import TfliteModel, _without_notices, run_onnx, run_tflite, run_torch
+from converters.runners import TfliteModel, run_onnx, run_tflite, run_torch, without_notices
 from converters.to_onnx import to_onnx
 
 
@@ -74,6 +74,6 @@ def test_an_input_of_another_shape_is_refused(onnx, tflite):
 
 
 def test_engine_notices_stay_off_stderr_and_everything_else_passes(capfd: pytest.CaptureFixture[str]) -> None:
-    with _without_notices():
+    with without_notices():
         os.write(2, b"INFO: created a delegate\nWARNING: something else\n")
     assert capfd.readouterr().err == "WARNING: something else\n"
