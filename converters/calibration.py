@@ -30,9 +30,10 @@ _STEPS = 255
 _CANDIDATES = np.linspace(0.3, 1.0, 71)
 _BATCH = 16
 _MOMENT_CLIPS = 128
-# Of every map, so many places a clip at least, and so many in all for each weight behind an output.
-_LEAST_PLACES = 256
+# Of every map, so many places a clip at least, and so many in all for each weight behind an output; in turns.
+_LEAST_PLACES = 64
 _COLUMNS_SEEN = 128
+_PLACE_SETS = 4
 _PLACES_SEED = 20_211_027
 # Of vectors, one value a channel and clip, the clips have shown few values: an unusual clip leaves the range.
 # Coarser steps cost little in a mean, whose steps are fine beside those of what it averages, and more in an output.
@@ -126,50 +127,82 @@ class _Gathered:
 
     def __init__(self, model: Model, clips: int, values: Mapping[str, Floats]) -> None:
         self._model = model
-        self._weighted = [each for each in model.operators if can_compensate(each, model)]
-        self._values = {each.inputs[0]: values[each.inputs[0]] for each in self._weighted}
-        self._chosen = set(np.linspace(0, clips - 1, min(clips, _MOMENT_CLIPS)).astype(int).tolist())
         self._clips = clips
-        self._sums: dict[str, Sums] = {}
+        self._chosen = set(np.linspace(0, clips - 1, min(clips, _MOMENT_CLIPS)).astype(int).tolist())
+        weighted = [each for each in model.operators if can_compensate(each, model)]
+        keys = moment_keys(model)
+        self._keys = {each.outputs[0]: keys[each.outputs[0]] for each in weighted}
+        rng = np.random.default_rng(_PLACES_SEED)
+        self._columns = [_Columns(each, model, len(self._chosen), rng) for each in weighted]
+        self._values = {each.inputs[0]: values[each.inputs[0]] for each in weighted}
         self._added = {name: np.zeros_like(each) for name, each in self._values.items()}
-        self._waiting: list[dict[str, Array]] = []
-        self._rng = np.random.default_rng(_PLACES_SEED)
+        self._sums = {key: Sums() for key in self._keys.values()}
+        self._waiting: dict[str, list[Floats]] = {key: [] for key in self._sums}
+        self._taken = 0
 
     def take(self, clip: int) -> None:
         """Looks at the clip of that index, which the model has just computed."""
         for name, values in self._values.items():
             np.add(self._added[name], values, out=self._added[name])
         if clip in self._chosen:
-            self._waiting.append({name: values.copy() for name, values in self._values.items()})
-            if len(self._waiting) == _BATCH:
+            for columns in self._columns:
+                seen = columns.of(self._values[columns.operator.inputs[0]], self._taken)
+                self._waiting[self._keys[columns.operator.outputs[0]]].append(seen)
+            self._taken += 1
+            if self._taken % _BATCH == 0 or self._taken == len(self._chosen):
                 self._see()
 
     def moments(self) -> dict[str, Moments]:
         """By `moment_keys`, once the model has run over all clips."""
-        self._see()
-        keys = moment_keys(self._model)
-        for operator in self._weighted:
-            columns = columns_of(operator, self._model, self._added[operator.inputs[0]][None])
-            self._sums_of(operator, keys).add_whole(columns, self._clips)
+        for columns in self._columns:
+            operator = columns.operator
+            whole = columns_of(operator, self._model, self._added[operator.inputs[0]][None])
+            self._sums[self._keys[operator.outputs[0]]].add_whole(whole, self._clips)
         return {key: sums.moments() for key, sums in self._sums.items()}
 
     def _see(self) -> None:
-        keys = moment_keys(self._model)
-        for operator in self._weighted if self._waiting else ():
-            values = np.stack([each[operator.inputs[0]] for each in self._waiting])
-            columns = columns_of(operator, self._model, values, self._places(operator))
-            self._sums_of(operator, keys).see(columns)
-        self._waiting.clear()
+        for key, waiting in self._waiting.items():
+            self._sums[key].see(np.concatenate(waiting, axis=1))
+            waiting.clear()
 
-    def _sums_of(self, operator: Operator, keys: Mapping[str, str]) -> Sums:
-        return self._sums.setdefault(keys[operator.outputs[0]], Sums())
 
-    def _places(self, operator: Operator) -> Array | None:
-        """Some of the places of a large map, others each time: neighbours tell the same, and all cost much."""
-        weights = self._model.tensors[operator.inputs[1]].shape
-        places = places_of(operator, self._model)
-        enough = max(_LEAST_PLACES, _COLUMNS_SEEN * int(np.prod(weights[1:])) // len(self._chosen))
-        return None if places <= enough else np.sort(self._rng.choice(places, enough, replace=False))
+class _Columns:
+    """The columns that one operator's weights multiply, at some of the places of its map, others with every clip.
+
+    Neighbours tell the same, and all cost much.
+
+    Args:
+        operator: one with weights.
+        model: that it is in.
+        clips: how many will be taken.
+        rng: chooses the places.
+    """
+
+    def __init__(self, operator: Operator, model: Model, clips: int, rng: np.random.Generator) -> None:
+        self.operator = operator
+        places = places_of(operator, model)
+        weights = model.tensors[operator.inputs[1]].shape
+        enough = max(_LEAST_PLACES, _COLUMNS_SEEN * int(np.prod(weights[1:])) // clips)
+        shape = model.tensors[operator.inputs[0]].shape
+        # Columns of a map of numbers tell where each of their values lies in it; 0 is what lies outside.
+        numbers = np.arange(1, np.prod(shape) + 1, dtype=np.float64).reshape(1, *shape)
+        chosen = [None] if places <= enough else [rng.choice(places, enough, replace=False) for _ in range(_PLACE_SETS)]
+        self._sources = [columns_of(operator, model, numbers, each).astype(np.int64) - 1 for each in chosen]
+        self._outside = [each < 0 if (each < 0).any() else None for each in self._sources]
+
+    def of(self, values: Floats, turn: int) -> Floats:
+        """Those of one clip, shape (groups, places, columns).
+
+        Args:
+            values: the operator's input.
+            turn: how many clips were looked at before it.
+        """
+        which = turn % len(self._sources)
+        columns = values.reshape(-1).take(self._sources[which])
+        outside = self._outside[which]
+        if outside is not None:
+            columns[outside] = 0.0
+        return columns
 
 
 def choose_ranges(observed: Observed, model: Model, method: Method, clips: Array) -> dict[str, Range]:
