@@ -2,8 +2,8 @@
 
     python -m benchmarks.tkd_pictures docs/images --folder data/grid
 
-    accuracy-by-steps.png        does distillation end higher, or only get there sooner? from the lines alone
-    attention-<student>.png      teacher and student over the waveform, before distillation and after, from the runs
+    accuracy-by-steps-8s.png       does distillation end higher, or only get there sooner? from the lines alone
+    attention-8s-<student>.png     teacher and student over the waveform, before distillation and after, from the runs
 
 Only students whose two runs are in the folder are drawn; the others are named.
 Tested in `tests/benchmarks/test_tkd_pictures.py`.
@@ -129,11 +129,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="of the grid; without it only the curves are drawn")
     parser.add_argument("--lines", type=Path, default=LINES)
     parser.add_argument("--students", nargs="+", default=STUDENTS, metavar="NAME")
-    parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--seconds", type=int, default=8, help="length of the clips")
     parser.add_argument("--steps", type=int, default=1000, help="of the runs whose attention is drawn")
     options = parser.parse_args(argv)
     options.images.mkdir(parents=True, exist_ok=True)
-    save_figure(draw_curves(read_lines(options.lines), options.seconds), options.images / "accuracy-by-steps.png")
+    length = f"{options.seconds}s"
+    curves_file = options.images / f"accuracy-by-steps-{length}.png"
+    save_figure(draw_curves(read_lines(options.lines), options.seconds), curves_file)
     if not options.folder:
         return
     teacher = TEACHERS / f"teacher-{options.seconds}s.safetensors"
@@ -143,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if figure is None:
             print(f"{student}: its two runs are not in {options.folder}", file=sys.stderr)
         else:
-            save_figure(figure, options.images / f"attention-{student}.png")
+            save_figure(figure, options.images / f"attention-{length}-{student}.png")
 
 
 if __name__ == "__main__":

@@ -96,26 +96,37 @@ def write_tables(lines: Sequence[Line], path: Path) -> None:
 
 
 def _pictures(folder: Path) -> list[str]:
+    """The pictures of every length of clips, by their names: `accuracy-by-steps-8s.png`, `attention-8s-crnn.png`."""
     parts = []
-    if (folder / "accuracy-by-steps.png").exists():
+    curves = sorted(folder.glob("accuracy-by-steps-*s.png"))
+    if curves:
         parts += [
             "## Higher, or only sooner?\n",
             "Validation accuracy while training; budgets of several lengths are separate trainings.\n",
-            f"![accuracy by steps]({folder.name}/accuracy-by-steps.png)\n",
+            *(f"![accuracy by steps, {_length(each)}]({folder.name}/{each.name})\n" for each in curves),
         ]
-    attention = sorted(folder.glob("attention-*.png"))
+    attention = sorted(folder.glob("attention-*s-*.png"))
     if attention:
         parts += [
             "## Where teacher and students look\n",
             "The first three keywords of the validation split, first seed.",
             "Each student is asked by a query fitted to its finished contexts; those with attention of their own are "
             "asked for that.\n",
-            *(
-                f"![attention of {each.stem.removeprefix('attention-')}]({folder.name}/{each.name})\n"
-                for each in attention
-            ),
+        ]
+    for length in dict.fromkeys(map(_length, attention)):
+        parts.append(f"### {length.capitalize()}\n")
+        parts += [
+            f"![attention of {each.stem.split('-', 2)[2]}, {length}]({folder.name}/{each.name})\n"
+            for each in attention
+            if _length(each) == length
         ]
     return parts
+
+
+def _length(picture: Path) -> str:
+    """Of the clips that a picture shows, in words."""
+    seconds = next(part for part in picture.stem.split("-") if part.endswith("s") and part[:-1].isdigit())
+    return f"clips of {seconds[:-1]} s"
 
 
 def differences(lines: Sequence[Line], student: str, guide: str, weight: float) -> list[float]:

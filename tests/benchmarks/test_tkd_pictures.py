@@ -46,4 +46,4 @@ def test_a_student_without_runs_is_named_and_the_curves_are_drawn(
     lines.write_text("".join(json.dumps(each) + "\n" for each in LINES))
     main([str(tmp_path / "images"), "--lines", str(lines), "--folder", str(tmp_path), "--students", "tcresnet8"])
     assert "tcresnet8: its two runs are not in" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "images").iterdir()] == ["accuracy-by-steps.png"]
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["accuracy-by-steps-8s.png"]

@@ -119,7 +119,16 @@ def test_pictures_beside_the_page_are_shown_and_no_others(tmp_path: Path) -> Non
     write_tables([line("tcresnet8", 1, 0.0, 0.5)], page)
     assert "![" not in page.read_text()
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "attention-crnn.png").touch()
+    for name in ("attention-2s-crnn.png", "attention-8s-crnn.png", "attention-8s-lstm-p-reduced.png", "other.png"):
+        (tmp_path / "images" / name).touch()
     write_tables([line("tcresnet8", 1, 0.0, 0.5)], page)
-    assert "![attention of crnn](images/attention-crnn.png)" in page.read_text()
-    assert "accuracy-by-steps" not in page.read_text()
+    text = page.read_text()
+    assert "### Clips of 2 s\n\n![attention of crnn, clips of 2 s](images/attention-2s-crnn.png)" in text
+    assert text.index(
+        "### Clips of 8 s\n\n![attention of crnn, clips of 8 s](images/attention-8s-crnn.png)"
+    ) < text.index("![attention of lstm-p-reduced, clips of 8 s](images/attention-8s-lstm-p-reduced.png)")
+    assert "accuracy-by-steps" not in text
+    assert "other" not in text
+    (tmp_path / "images" / "accuracy-by-steps-8s.png").touch()
+    write_tables([line("tcresnet8", 1, 0.0, 0.5)], page)
+    assert "![accuracy by steps, clips of 8 s](images/accuracy-by-steps-8s.png)" in page.read_text()
