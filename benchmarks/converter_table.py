@@ -65,6 +65,7 @@ def _head(header: Mapping[str, Any]) -> str:
             "are not trained, and their SQNR says less.",
             "int8: ours as `--int8` gives it, onnx-tf and onnx2tf by TensorFlow's converter, litert-torch by PT2E "
             "with float input and output, or by ai-edge-quantizer where PT2E fails (TC-ResNet8).",
+            "A dash was refused, for the reasons at the end; an empty cell was not run.",
         )
     )
 

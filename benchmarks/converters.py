@@ -434,7 +434,10 @@ def _processor() -> str:
 
 
 def _rows(work: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(row["student"], row["route"]): row for row in _lines(work / "rows.jsonl")}
+    """In the order of the table of students."""
+    order = list(STUDENTS)
+    rows = sorted(_lines(work / "rows.jsonl"), key=lambda row: order.index(row["student"]))
+    return {(row["student"], row["route"]): row for row in rows}
 
 
 def _latencies(work: Path) -> dict[tuple[str, str], dict[str, Any]]:

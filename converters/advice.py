@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from converters.int8_builder import Int8Builder
 from converters.latency import Ratio, latency_ratios
 from converters.lowering.operators import OPERATORS, Int8Rule
-from converters.lowering.outline import outline
+from converters.lowering.outline import outline_large
 from converters.lowering.records import Array, Model, Operator
 from converters.lowering.writer import write_model
 from converters.mixture import OperatorForm, Plan
@@ -101,7 +101,7 @@ def advise(
     if best is None:
         return Advice(sqnr_db=base, trials=told, best=None)
     plans = {"as it is": plan, "in float": _in_float(plan, best.group)}
-    files = {name: write_model(outline(builder.build(each)), description=name) for name, each in plans.items()}
+    files = {name: write_model(outline_large(builder.build(each)), description=name) for name, each in plans.items()}
     latency = measure(files, builder.trial_clips[:1])["in float"]
     operators = tuple(map(_label, best.group))
     return Advice(sqnr_db=base, trials=told, best=Trial(operators=operators, gain_db=best.gain_db, latency=latency))

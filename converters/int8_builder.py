@@ -12,7 +12,7 @@ from converters.equalize import channel_scales, equalize
 from converters.families import recurrence
 from converters.islands import with_movers
 from converters.lowering.operators import OPERATORS, Int8Rule
-from converters.lowering.outline import outline
+from converters.lowering.outline import outline_large
 from converters.lowering.records import Array, Model, Quantization, Tensor
 from converters.lowering.writer import write_model
 from converters.mixture import Plan
@@ -134,7 +134,7 @@ def _at_scale(bias: Tensor, data: Quantization, weights: Quantization) -> Tensor
 
 
 def _run(model: Model, description: str, clips: Floats) -> Floats:
-    content = write_model(outline(model), description=description)
+    content = write_model(outline_large(model), description=description)
     return TfliteModel(content, has_states=bool(model.states)).run(clips)
 
 

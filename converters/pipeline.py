@@ -25,7 +25,7 @@ from converters.latency import latency_ratios
 from converters.lowering.choices import Choices
 from converters.lowering.lower import lower
 from converters.lowering.operators import versions_of
-from converters.lowering.outline import outline
+from converters.lowering.outline import outline, outline_large
 from converters.lowering.records import Model
 from converters.lowering.writer import write_model
 from converters.metadata import Card, write_described
@@ -202,7 +202,13 @@ class _Source:
     def stored(self, body: Model) -> Model:
         """A form of the body as its file has it, behind the front."""
         model = self.whole(body)
-        return outline(model) if self.choices.steps == "called" else model
+        match self.choices.steps:
+            case "flat":
+                return model
+            case "called":
+                return outline(model)
+            case "fitting":
+                return outline_large(model)
 
     def body_inputs(self, inputs: Floats) -> Floats:
         """What the body gets when the file gets `inputs`, shape (inputs, *axes)."""

@@ -16,14 +16,15 @@ class Choices:
     """One way to lower a network.
 
     Attributes:
-        steps: of a recurrence: `called`, stored once and called; or `flat`, each step written out in the file.
+        steps: of a recurrence: `called`, stored once and called; `flat`, each step written out in the file; or
+            `fitting`, flat where an engine's copies of their weights fit into a cache, else called.
         bands: normalisation by band: `folded` into a convolution for each band; or a product and a sum, with constants
             that broadcast (`apart`) or that are written out for every column (`whole`).
         strides: of a stem with one channel: `paired`, neighbours read as channels; or `single`.
         zeros: that TFLite's SAME does not give: by `pad`, an operator; or by `taps`, a longer kernel with zeros.
     """
 
-    steps: Literal["called", "flat"] = "called"
+    steps: Literal["fitting", "called", "flat"] = "fitting"
     bands: Literal["folded", "apart", "whole"] = "folded"
     strides: Literal["paired", "single"] = "paired"
     zeros: Literal["pad", "taps"] = "pad"
@@ -32,7 +33,7 @@ class Choices:
         """Every way that differs from this one in one choice, and what it is called.
 
         >>> [name for name, _ in Choices().alternatives()][:2]
-        ['steps=flat', 'bands=apart']
+        ['steps=called', 'steps=flat']
         """
         kinds = get_type_hints(Choices)
         for field in fields(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -10,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from converters.errors import ConversionError
 from converters.graph import read_graph
 from converters.lowering.lower import lower
-from converters.lowering.outline import outline
+from converters.lowering.outline import copied_bytes, outline, outline_large
 from converters.lowering.writer import write_model
+from converters.weight_forms import change_weights
 
 INPUTS, UNITS = 5, 7
 GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
@@ -118,6 +121,25 @@ def test_every_form_of_a_layer_is_written_out(op, settings):
 @pytest.mark.parametrize("time", [1, 2, 3])
 def test_few_steps_are_written_out_and_not_called(time):
     assert () == check(layer("GRU", time=time)).steps
+
+
+@pytest.mark.parametrize("form", [None, "float16", "stored", "dynamic"])
+def test_the_copies_of_shared_weights_are_counted_as_the_engine_makes_them(form):
+    flat = lower(read_graph(layer("GRU", time=9)))
+    uses = Counter(each.inputs[1] for each in flat.operators if each.code == "FULLY_CONNECTED")
+    shared = {name: count for name, count in uses.items() if count > 1}
+    assert {8, 9} == set(shared.values())  # the first step has no state to multiply
+    forms = {each.outputs[0]: form for each in flat.operators if each.code == "FULLY_CONNECTED"}
+    model = flat if form is None else change_weights(flat, forms)
+    numbers = sum(count * flat.tensors[name].content.size for name, count in shared.items())
+    assert numbers * (1 if form == "dynamic" else 4) == copied_bytes(model)
+
+
+def test_steps_are_called_only_where_copies_of_their_weights_are_many_bytes(monkeypatch):
+    flat = lower(read_graph(layer("GRU", time=9)))
+    assert flat is outline_large(flat)
+    monkeypatch.setattr("converters.lowering.outline.FITTING_BYTES", copied_bytes(flat) - 1)
+    assert 1 == len(outline_large(flat).steps)
 
 
 def test_a_batch_of_several_sequences_is_written_out():
