@@ -27,6 +27,7 @@ from converters.lowering.lower import lower
 from converters.lowering.operators import versions_of
 from converters.lowering.outline import outline, outline_large
 from converters.lowering.records import Model
+from converters.lowering.strided import may_pair
 from converters.lowering.writer import write_model
 from converters.metadata import Card, write_described
 from converters.mixture import Mixture, choose_mixture, kept_float
@@ -129,6 +130,8 @@ def _directly(request: ConversionRequest, content: bytes, clock: _Clock) -> _Mad
                 files[precision] = _file(precision, source, changed, request.card)
     if "int8" not in request.wanted:
         return _Made(files=files, shares={}, tuning=tuning)
+    with clock.step("lower"):
+        source = source.for_int8()
     quantized = _quantized(request, source, clock)
     with clock.step("write_int8"):
         files["int8"] = _file("int8", source, quantized.int8, request.card)
@@ -194,6 +197,11 @@ class _Source:
     def lowered(self, choices: Choices) -> _Source:
         """The same with the body lowered in another way."""
         return replace(self, choices=choices, body=lower(self.graph, choices))
+
+    def for_int8(self) -> _Source:
+        """The same as an int8 file is made from."""
+        choices = self.choices.for_int8()
+        return self.lowered(choices) if choices != self.choices and may_pair(self.graph) else self
 
     def whole(self, body: Model) -> Model:
         """A form of the body behind the front."""
@@ -310,7 +318,7 @@ def _tuned(request: ConversionRequest, tuner: Tuner, source: _Source) -> Tuning:
         return way, content
 
     def int8(choices: Choices) -> bytes:
-        way, _ = floats(choices)
+        way = floats(choices)[0].for_int8()
         assert request.calibration is not None
         clips = way.body_inputs(request.calibration[:_TUNED_CLIPS].astype(np.float32))
         builder = Int8Builder(way.body, clips, request.method, "nearest")
@@ -397,7 +405,7 @@ def _advice(quantization: QuantReport | None) -> str:
 
 
 class _Clock:
-    """Wall time of named steps."""
+    """Wall time of named steps, added up where one comes again."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -406,4 +414,4 @@ class _Clock:
     def step(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[name] = time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -20,14 +20,19 @@ class Choices:
             `fitting`, flat where an engine's copies of their weights fit into a cache, else called.
         bands: normalisation by band: `folded` into a convolution for each band; or a product and a sum, with constants
             that broadcast (`apart`) or that are written out for every column (`whole`).
-        strides: of a stem with one channel: `paired`, neighbours read as channels; or `single`.
+        strides: of a stem with one channel: `paired`, neighbours read as channels; `single`; or `fitting`, paired in
+            an int8 file, and in a float one where that adds no products.
         zeros: that TFLite's SAME does not give: by `pad`, an operator; or by `taps`, a longer kernel with zeros.
     """
 
     steps: Literal["fitting", "called", "flat"] = "fitting"
     bands: Literal["folded", "apart", "whole"] = "folded"
-    strides: Literal["paired", "single"] = "paired"
+    strides: Literal["fitting", "paired", "single"] = "fitting"
     zeros: Literal["pad", "taps"] = "pad"
+
+    def for_int8(self) -> Choices:
+        """The way for an int8 file where this is the one for a float file."""
+        return replace(self, strides="paired") if self.strides == "fitting" else self
 
     def alternatives(self) -> Iterator[tuple[str, Choices]]:
         """Every way that differs from this one in one choice, and what it is called.

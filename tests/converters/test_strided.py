@@ -8,17 +8,22 @@ import torch
 from torch import nn
 
 from converters.graph import read_graph
+from converters.lowering.choices import Choices
 from converters.lowering.lower import lower
 from converters.lowering.writer import write_model
+from converters.pipeline import ConversionRequest, convert
 from converters.runners import run_onnx, run_tflite
+from converters.tflite_file import read_tflite
 from converters.to_onnx import to_onnx
 from tests.converters.toys import Toy, inputs
 
+PAIRED = Choices(strides="paired")
 
-def converted(module, shape):
+
+def converted(module, shape, choices=PAIRED):
     torch.manual_seed(1)
     exported = to_onnx(module, torch.zeros(shape))
-    model = lower(read_graph(exported))
+    model = lower(read_graph(exported), choices)
     clips = inputs(shape, 4)
     seen = run_tflite(write_model(model, description="toy"), clips)
     return model, np.abs(seen - run_onnx(exported.SerializeToString(), clips)).max()
@@ -45,6 +50,28 @@ def test_a_stride_along_the_innermost_axis_becomes_channels(taps, stride, paddin
     assert error < 1e-5
     # Time lies outermost here, so that the axes of the kernel are exchanged.
     assert (kernel[0], kernel[2], kernel[1], kernel[3]) == kernel_of(model)
+
+
+@pytest.mark.parametrize(("taps", "padding", "channels"), [(5, 2, 1), (4, 1, 1), (1, 0, 1), (2, 0, 2)])
+def test_a_float_file_has_pairs_only_where_they_add_no_products(taps, padding, channels):
+    conv = nn.Conv2d(1, 3, (5, taps), stride=(1, 2), padding=(2, padding))
+    float_model, _ = converted(conv, (1, 1, 9, 24), Choices())
+    int8_model, _ = converted(conv, (1, 1, 9, 24), Choices().for_int8())
+    assert (channels, 2) == (kernel_of(float_model)[3], kernel_of(int8_model)[3])
+
+
+@pytest.mark.parametrize("strides", ["single", "paired"])
+def test_a_way_that_was_asked_for_is_that_of_both_files(strides):
+    assert Choices(strides=strides) == Choices(strides=strides).for_int8()
+
+
+def test_an_int8_file_has_pairs_where_the_float_file_has_none():
+    torch.manual_seed(1)
+    clips = inputs((1, 9, 24), 16)
+    module = Toy(lambda x, conv: conv(x[:, None]).mean(dim=(2, 3)), conv=nn.Conv2d(1, 3, 5, stride=(1, 2), padding=2))
+    made = convert(ConversionRequest(module=module, example=clips[:1], calibration=clips, gates=None))
+    read = {precision: read_tflite(file.content)[0] for precision, file in made.files.items()}
+    assert {"float32": 1, "int8": 2} == {precision: kernel_of(model)[3] for precision, model in read.items()}
 
 
 def test_the_axis_that_lies_innermost_may_be_the_second_one_too():
