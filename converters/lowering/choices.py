@@ -17,7 +17,7 @@ class Choices:
 
     Attributes:
         steps: of a recurrence: `called`, stored once and called; `flat`, each step written out in the file; or
-            `fitting`, flat where an engine's copies of their weights fit into a cache, else called.
+            `fitting`, flat where an engine's copies of their weights are few, else called.
         bands: normalisation by band: `folded` into a convolution for each band; or a product and a sum, with constants
             that broadcast (`apart`) or that are written out for every column (`whole`).
         strides: of a stem with one channel: `paired`, neighbours read as channels; `single`; or `fitting`, paired in

@@ -25,8 +25,8 @@ from converters.lowering.records import Model, Operator, Tensor
 FEWEST_STEPS = 4
 """Of fewer steps, copies of the weights cost less than calls."""
 
-FITTING_BYTES = 12 << 20
-"""Of copies that an engine makes of the weights of all steps: with so many and less, calls cost more than copies.
+FITTING_WEIGHTS = 3 << 20
+"""Of copies that an engine makes of the weights of all steps: with so many and fewer, calls cost more than copies.
 
 Measured on networks of 1 s, x86-64: docs/conversion.md, "Recurrent networks".
 """
@@ -75,21 +75,18 @@ def outline(model: Model) -> Model:
 
 
 def outline_large(model: Model) -> Model:
-    """`outline`, unless the copies of the weights of a flat model are few bytes enough that calls would cost more."""
-    return model if copied_bytes(model) <= FITTING_BYTES else outline(model)
+    """`outline`, unless so few weights of a flat model would be copied that calls cost more."""
+    return model if copied_weights(model) <= FITTING_WEIGHTS else outline(model)
 
 
-def copied_bytes(model: Model) -> int:
-    """What an engine's copies of weights that several operators of a flat model share come to."""
+def copied_weights(model: Model) -> int:
+    """How many weights an engine has of those that several operators of a flat model share: a copy for each."""
     unpacked = {each.outputs[0]: each.inputs[0] for each in model.operators if each.code == "DEQUANTIZE"}
     copies: dict[str, list[int]] = defaultdict(list)
     for operator in model.operators:
         if OPERATORS[operator.code].rule is Int8Rule.WEIGHTS:
             name = operator.inputs[1]
-            weights = model.tensors[name]
-            # What is unpacked when the file is loaded is float32, whatever the file has.
-            each = 1 if weights.dtype == "int8" and weights.data is not None else 4
-            copies[unpacked.get(name, name)].append(each * int(np.prod(weights.shape)))
+            copies[unpacked.get(name, name)].append(int(np.prod(model.tensors[name].shape)))
     return sum(sum(sizes) for sizes in copies.values() if len(sizes) > 1)
 
 

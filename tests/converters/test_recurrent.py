@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from converters.errors import ConversionError
 from converters.graph import read_graph
 from converters.lowering.lower import lower
-from converters.lowering.outline import copied_bytes, outline, outline_large
+from converters.lowering.outline import copied_weights, outline, outline_large
 from converters.lowering.writer import write_model
 from converters.weight_forms import change_weights
 
@@ -124,21 +124,20 @@ def test_few_steps_are_written_out_and_not_called(time):
 
 
 @pytest.mark.parametrize("form", [None, "float16", "stored", "dynamic"])
-def test_the_copies_of_shared_weights_are_counted_as_the_engine_makes_them(form):
+def test_the_copies_of_shared_weights_are_counted_in_every_form(form):
     flat = lower(read_graph(layer("GRU", time=9)))
     uses = Counter(each.inputs[1] for each in flat.operators if each.code == "FULLY_CONNECTED")
     shared = {name: count for name, count in uses.items() if count > 1}
     assert {8, 9} == set(shared.values())  # the first step has no state to multiply
     forms = {each.outputs[0]: form for each in flat.operators if each.code == "FULLY_CONNECTED"}
     model = flat if form is None else change_weights(flat, forms)
-    numbers = sum(count * flat.tensors[name].content.size for name, count in shared.items())
-    assert numbers * (1 if form == "dynamic" else 4) == copied_bytes(model)
+    assert copied_weights(model) == sum(count * flat.tensors[name].content.size for name, count in shared.items())
 
 
-def test_steps_are_called_only_where_copies_of_their_weights_are_many_bytes(monkeypatch):
+def test_steps_are_called_only_where_copies_of_their_weights_are_many(monkeypatch):
     flat = lower(read_graph(layer("GRU", time=9)))
     assert flat is outline_large(flat)
-    monkeypatch.setattr("converters.lowering.outline.FITTING_BYTES", copied_bytes(flat) - 1)
+    monkeypatch.setattr("converters.lowering.outline.FITTING_WEIGHTS", copied_weights(flat) - 1)
     assert 1 == len(outline_large(flat).steps)
 
 
