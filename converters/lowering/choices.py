@@ -21,7 +21,7 @@ class Choices:
         bands: normalisation by band: `folded` into a convolution for each band; or a product and a sum, with constants
             that broadcast (`apart`) or that are written out for every column (`whole`).
         strides: of a stem with one channel: `paired`, neighbours read as channels; `single`; or `fitting`, paired in
-            an int8 file, and in a float one where that adds no products.
+            an int8 file, and in a float one where that adds few products.
         zeros: that TFLite's SAME does not give: by `pad`, an operator; or by `taps`, a longer kernel with zeros.
     """
 
