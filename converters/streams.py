@@ -25,6 +25,7 @@ from converters.errors import ConversionError
 from converters.float_front import put_in_front
 from converters.graph import read_graph
 from converters.int8_builder import Int8Builder
+from converters.lowering.choices import Choices
 from converters.lowering.lower import lower
 from converters.lowering.operators import versions_of
 from converters.lowering.outline import outline
@@ -183,8 +184,9 @@ def convert_stream(request: StreamRequest) -> StreamConversion:
     if "int8" in request.precisions:
         assert request.calibration is not None
         feeds = record_feeds(bare.content, request.calibration)
-        builder = Int8Builder(model, feeds, request.method, "compensated")
-        kept = kept_float(model, request.keep_float)
+        int8_way = _lowered(body, request.states, Choices().for_int8())
+        builder = Int8Builder(int8_way, feeds, request.method, "compensated")
+        kept = kept_float(int8_way, request.keep_float)
         mixture = choose_mixture(builder.equalized, kept, request.gates.int8_sqnr_db + _MARGIN_DB, builder.sqnr_of)
         bodies["int8"] = builder.build(mixture.plan)
     files = {
@@ -244,9 +246,9 @@ def _onnx_of(
     return written
 
 
-def _lowered(onnx: bytes, states: Mapping[str, tuple[int, ...]]) -> Model:
+def _lowered(onnx: bytes, states: Mapping[str, tuple[int, ...]], choices: Choices | None = None) -> Model:
     pairs = tuple((PAST + name, NEXT + name) for name in states)
-    return replace(lower(read_graph(read_model(onnx))), states=pairs)
+    return replace(lower(read_graph(read_model(onnx)), choices or Choices()), states=pairs)
 
 
 def _joined(front: Model, body: Model) -> Model:
