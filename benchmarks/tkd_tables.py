@@ -137,6 +137,28 @@ def differences(lines: Sequence[Line], student: str, guide: str, weight: float) 
     return [100 * (led[seed] - plain[seed]) for seed in sorted(plain.keys() & led.keys())]
 
 
+def differences_from_control(lines: Sequence[Line], student: str, guide: str, weight: float) -> list[float]:
+    """Test accuracy with the teacher less that with a control of the same seed and λ, in points."""
+    own = [line for line in lines if line["student"] == student and line["weight"] == weight]
+    taught = {line["seed"]: line["test"] for line in own if line["guide"] == "teacher"}
+    controls = {line["seed"]: line["test"] for line in own if line["guide"] == guide}
+    return [100 * (taught[seed] - controls[seed]) for seed in sorted(taught.keys() & controls.keys())]
+
+
+def differences_as_chosen(lines: Sequence[Line], student: str) -> list[float]:
+    """What a user gains: test accuracy with the λ that validation chose, less that with λ = 0, in points by seed.
+
+    Nothing is gained where 0 was chosen. Seeds with one λ alone, or without λ = 0, have nothing to choose from.
+    """
+    own = [line for line in lines if line["student"] == student and line["guide"] == "teacher"]
+    tests = {(line["seed"], line["weight"]): line["test"] for line in own}
+    return [
+        100 * (tests[seed, weight] - tests[seed, 0])
+        for seed, weight in sorted(chosen_weights(lines, student).items())
+        if (seed, 0) in tests and sum(each == seed for each, _ in tests) > 1
+    ]
+
+
 def chosen_weights(lines: Sequence[Line], student: str) -> dict[int, float]:
     """λ with the best validation accuracy, by seed; the smaller one where two are equal."""
     best: dict[int, Line] = {}
@@ -158,28 +180,52 @@ def _tables(lines: Sequence[Line]) -> list[str]:
         cells = [_spread(_tests(lines, student, "teacher", weight)) for weight in weights]
         chosen = chosen_weights(lines, student)
         rows.append([student, *cells, ", ".join(f"{weight:g}" for weight in chosen.values())])
-    found += [_markdown(rows), "Points gained over λ = 0 of the same seed, with a 95 % interval.\n"]
-    led = [weight for weight in weights if weight > 0]
-    groups = {weight: [differences(lines, student, "teacher", weight) for student in students] for weight in led}
-    rows = [["student", *(f"λ = {weight:g}" for weight in led)]]
-    for place, student in enumerate(students):
-        rows.append([student, *(_effect(groups[weight][place]) for weight in led)])
-    rows.append(["**all students**", *(str(pooled([g for g in groups[weight] if g]) or "–") for weight in led)])
     found.append(_markdown(rows))
+    columns = {
+        f"λ = {weight:g}": {student: differences(lines, student, "teacher", weight) for student in students}
+        for weight in weights
+        if weight > 0
+    }
+    if len(columns) > 1:
+        columns["λ chosen on validation"] = {student: differences_as_chosen(lines, student) for student in students}
+    if columns:
+        found += ["Points gained over λ = 0 of the same seed, with a 95 % interval.\n", _effects(columns)]
     return found + _controls(lines, students)
 
 
 def _controls(lines: Sequence[Line], students: Sequence[str]) -> list[str]:
-    weights = sorted({line["weight"] for line in lines if line["guide"] != "teacher"})
     found = []
-    for weight in weights:
-        rows = [["student", *(_NAMES.get(guide, guide) for guide in _GUIDES)]]
-        for student in students:
-            groups = [differences(lines, student, guide, weight) for guide in _GUIDES]
-            if any(groups[1:]):
-                rows.append([student, *map(_effect, groups)])
-        found += [f"The teacher beside its controls at λ = {weight:g}: points gained over λ = 0.\n", _markdown(rows)]
+    for weight in sorted({line["weight"] for line in lines if line["guide"] != "teacher"}):
+        led = {line["student"] for line in lines if line["guide"] != "teacher" and line["weight"] == weight}
+        controlled = [student for student in students if student in led]
+        gains = {
+            _NAMES.get(guide, guide): {student: differences(lines, student, guide, weight) for student in controlled}
+            for guide in _GUIDES
+        }
+        beyond = {
+            _NAMES.get(guide, guide): {
+                student: differences_from_control(lines, student, guide, weight) for student in controlled
+            }
+            for guide in _GUIDES[1:]
+        }
+        found += [
+            f"The teacher beside its controls at λ = {weight:g}: points gained over λ = 0.\n",
+            _effects(gains),
+            f"What the teacher brings beyond each control at λ = {weight:g}, in points.\n",
+            _effects(beyond),
+        ]
     return found
+
+
+def _effects(columns: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """A table of differences by student, and of all students together where there are several."""
+    students = list(next(iter(columns.values())))
+    rows = [["student", *columns]]
+    rows += [[student, *(_effect(column[student]) for column in columns.values())] for student in students]
+    if len(students) > 1:
+        together = [pooled([values for values in column.values() if values]) for column in columns.values()]
+        rows.append(["**all students**", *(str(effect or "–") for effect in together)])
+    return _markdown(rows)
 
 
 def _head(lines: Sequence[Line]) -> str:

@@ -6,7 +6,15 @@ import pytest
 from scipy import stats
 
 from benchmarks.tkd_grid import CONTROLS, LAMBDAS, Cell, cells, read_lines, run_grid
-from benchmarks.tkd_tables import chosen_weights, differences, effect_of, pooled, write_tables
+from benchmarks.tkd_tables import (
+    chosen_weights,
+    differences,
+    differences_as_chosen,
+    differences_from_control,
+    effect_of,
+    pooled,
+    write_tables,
+)
 
 
 def line(student: str, seed: int, weight: float, test: float, **others: Any) -> dict[str, Any]:
@@ -63,15 +71,42 @@ def test_the_weight_is_chosen_on_validation_alone_and_the_smaller_wins_a_tie() -
     assert chosen_weights(lines, "a") == {1: 0.25, 2: 0.0}
 
 
+def test_what_validation_chose_is_what_a_user_gains() -> None:
+    lines = [
+        line("a", 1, 0.0, 0.9, validation=0.5), line("a", 1, 0.25, 0.8, validation=0.6),
+        line("a", 2, 0.0, 0.5, validation=0.5), line("a", 2, 0.25, 0.9, validation=0.4),
+        line("a", 3, 0.0, 0.5), line("a", 4, 0.25, 0.5),
+        line("a", 1, 0.25, 0.99, validation=0.99, guide="span"),
+    ]  # fmt: skip
+    assert differences_as_chosen(lines, "a") == [pytest.approx(-10.0), 0.0]
+
+
+def test_a_control_is_taken_from_the_teacher_of_the_same_seed_and_weight() -> None:
+    lines = [
+        line("a", 1, 0.25, 0.7), line("a", 1, 0.25, 0.6, guide="shuffled"), line("a", 1, 0.5, 0.1, guide="shuffled"),
+        line("a", 2, 0.25, 0.9), line("a", 3, 0.25, 0.2, guide="shuffled"),
+    ]  # fmt: skip
+    assert differences_from_control(lines, "a", "shuffled", 0.25) == [pytest.approx(10.0)]
+
+
 def test_the_page_says_synthetic_and_shows_controls_beside_the_teacher(tmp_path: Path) -> None:
-    lines = [line("a", seed, weight, 0.5 + weight + 0.01 * seed) for seed in (1, 2) for weight in (0.0, 0.25)]
-    lines += [line("a", seed, 0.25, 0.4, guide=guide) for seed in (1, 2) for guide in CONTROLS]
+    lines = [
+        line(student, seed, weight, 0.5 + weight + 0.01 * seed)
+        for student in "ab"
+        for seed in (1, 2)
+        for weight in (0.0, 0.1, 0.25)
+    ]
+    lines += [line(student, seed, 0.25, 0.4, guide=guide) for student in "ab" for seed in (1, 2) for guide in CONTROLS]
     write_tables(lines, tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert "SYNTHETIC" in page
-    assert "| a | 51.5 ± 0.7 (2) | 76.5 ± 0.7 (2) | 0.25, 0.25 |" in page
-    assert "| **all students** | +25.0 [+25.0, +25.0] |" in page
+    assert "| a | 51.5 ± 0.7 (2) | 61.5 ± 0.7 (2) | 76.5 ± 0.7 (2) | 0.25, 0.25 |" in page
+    whole = "+25.0 [+25.0, +25.0]"
+    assert f"| **all students** | +10.0 [+10.0, +10.0] | {whole} | {whole} |" in page
     assert "| student | teacher | oracle span | uniform | shuffled teacher | logit distillation |" in page
+    assert f"| **all students** | {whole} | -11.5" in page
+    assert "| student | oracle span | uniform | shuffled teacher | logit distillation |\n" in page
+    assert "| a | +36.5 [+30.1, +42.9] |" in page
 
 
 def test_students_stand_in_the_order_of_their_table_with_their_front_ends(tmp_path: Path) -> None:
