@@ -37,7 +37,8 @@ class CheckpointSpec:
         data: what it was trained on: folder, corpus description, silence protocol, `synthetic`.
         training: the settings of the run.
         scores: accuracies by split, each with its interval.
-        parents: SHA-256 of the teacher, λ.
+        parents: SHA-256 of the teacher, λ; of a student that went on from another checkpoint its SHA-256 (`start_sha256`)
+            and parents (`start`).
         tools: versions of what made it.
         git: commit and dirty flag of the checkout that made it.
     """
@@ -53,6 +54,15 @@ class CheckpointSpec:
     parents: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     git: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def teaching(self) -> dict[str, Any]:
+        """λ and SHA-256 of the teacher that led this student, or, where none did, the one that it went on from."""
+        line = [self.parents]
+        while line[-1].get("start"):
+            line.append(line[-1]["start"])
+        led = next((parents for parents in line if parents.get("teacher_sha256")), self.parents)
+        return {"lambda": led.get("lambda"), "teacher_sha256": led.get("teacher_sha256")}
 
     @property
     def synthetic(self) -> bool:

@@ -28,6 +28,23 @@ def test_a_student_comes_back_with_its_spec_and_the_same_logits(tmp_path: Path) 
     assert torch.equal(load_student(stored)(inputs), student(inputs))
 
 
+@pytest.mark.parametrize(
+    ("parents", "teacher", "weight"),
+    [
+        ({}, None, None),
+        ({"lambda": 0.0, "teacher_sha256": None}, None, 0.0),
+        ({"lambda": 0.0, "start": {"lambda": 0.1, "teacher_sha256": "old"}}, "old", 0.1),
+        ({"lambda": 0.0, "start": {"lambda": 0.0, "start": {"lambda": 0.5, "teacher_sha256": "old"}}}, "old", 0.5),
+        ({"lambda": 0.25, "teacher_sha256": "new", "start": {"lambda": 0.1, "teacher_sha256": "old"}}, "new", 0.25),
+        ({"lambda": 0.0, "start_sha256": "abc", "start": {}}, None, 0.0),
+    ],
+)
+def test_the_teacher_of_a_start_is_not_forgotten(
+    parents: dict[str, object], teacher: str | None, weight: float | None
+) -> None:
+    assert spec(parents=parents).teaching == {"lambda": weight, "teacher_sha256": teacher}
+
+
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         read_checkpoint(tmp_path / "none.safetensors")

@@ -318,8 +318,7 @@ def parents_document(choice: Choice) -> dict[str, Any]:
     spec = choice.checkpoint.spec
     return {
         "checkpoint_sha256": choice.checkpoint.sha256,
-        "teacher_sha256": spec.parents.get("teacher_sha256"),
-        "lambda": spec.parents.get("lambda"),
+        **spec.teaching,
         "trained_on": spec.data.get("name"),
     }
 

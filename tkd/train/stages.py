@@ -244,7 +244,7 @@ class Stages:
                 "lambda": plan.weight,
                 "guide": plan.guide if is_led else None,
                 "teacher_sha256": room.taught.record.get("sha256") if is_led else None,
-                **({} if start is None else {"start_sha256": start.sha256}),
+                **({} if start is None else {"start_sha256": start.sha256, "start": start.spec.parents}),
             },
         )
         write_checkpoint(path, spec, fitted.state)

@@ -165,6 +165,7 @@ def test_a_recurrence_goes_on_training_after_other_clips_from_where_it_was(tiny_
         torch.testing.assert_close(ended.state[name], weights)
     assert ended.spec.training["augment"]["max_lead_in_clips"] == 2
     assert ended.spec.parents["start_sha256"] == before.sha256
+    assert ended.spec.parents["start"] == before.spec.parents
 
 
 def test_a_checkpoint_of_something_else_is_no_start(tiny_config: TrainConfig) -> None:
