@@ -37,8 +37,8 @@ class CheckpointSpec:
         data: what it was trained on: folder, corpus description, silence protocol, `synthetic`.
         training: the settings of the run.
         scores: accuracies by split, each with its interval.
-        parents: SHA-256 of the teacher, λ; of a student that went on from another checkpoint its SHA-256 (`start_sha256`)
-            and parents (`start`).
+        parents: SHA-256 of the teacher, λ; of the checkpoint that a student went on from, its SHA-256
+            (`start_sha256`) and its own parents (`start`).
         tools: versions of what made it.
         git: commit and dirty flag of the checkout that made it.
     """
