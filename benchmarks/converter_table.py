@@ -18,7 +18,7 @@ def table(rows: Rows, latencies: Rows, header: Mapping[str, Any]) -> str:
     Args:
         rows: by student and route.
         latencies: rounds by student and precision.
-        header: machine, versions, date.
+        header: machine, versions, first and last day of the measurements.
     """
     students = list(dict.fromkeys(name for name, _ in rows))
     parts = [

@@ -411,6 +411,7 @@ def environment(route: str, work: Path) -> Path:
 
 def _header(work: Path) -> dict[str, Any]:
     rows = _rows(work).values()
+    days = sorted({row["made_utc"][:10] for row in rows})
     peers = {}
     for row in rows:
         others = [f"{name} {found}" for name, found in row["versions"].items() if name != row["route"]]
@@ -422,7 +423,7 @@ def _header(work: Path) -> dict[str, Any]:
         "torch": torch.__version__,
         "peers": peers,
         "runtime": f"ai-edge-litert {version('ai-edge-litert')}",
-        "date": max(row["made_utc"] for row in rows)[:10],
+        "date": " to ".join(dict.fromkeys((days[0], days[-1]))),
     }
 
 

@@ -134,7 +134,7 @@ def differences(lines: Sequence[Line], student: str, guide: str, weight: float) 
     own = [line for line in lines if line["student"] == student]
     plain = {line["seed"]: line["test"] for line in own if line["weight"] == 0}
     led = {line["seed"]: line["test"] for line in own if line["guide"] == guide and line["weight"] == weight > 0}
-    return [100 * (led[seed] - plain[seed]) for seed in sorted(plain.keys() & led.keys())]
+    return _paired(led, plain)
 
 
 def differences_from_control(lines: Sequence[Line], student: str, guide: str, weight: float) -> list[float]:
@@ -142,7 +142,12 @@ def differences_from_control(lines: Sequence[Line], student: str, guide: str, we
     own = [line for line in lines if line["student"] == student and line["weight"] == weight]
     taught = {line["seed"]: line["test"] for line in own if line["guide"] == "teacher"}
     controls = {line["seed"]: line["test"] for line in own if line["guide"] == guide}
-    return [100 * (taught[seed] - controls[seed]) for seed in sorted(taught.keys() & controls.keys())]
+    return _paired(taught, controls)
+
+
+def _paired(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
+    """The first less the second, shares by seed, in points; of the seeds that both have."""
+    return [100 * (first[seed] - second[seed]) for seed in sorted(first.keys() & second.keys())]
 
 
 def differences_as_chosen(lines: Sequence[Line], student: str) -> list[float]:
