@@ -228,9 +228,17 @@ def _effects(columns: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     rows = [["student", *columns]]
     rows += [[student, *(_effect(column[student]) for column in columns.values())] for student in students]
     if len(students) > 1:
-        together = [pooled([values for values in column.values() if values]) for column in columns.values()]
-        rows.append(["**all students**", *(str(effect or "–") for effect in together)])
+        rows.append(["**all students**", *(_together(column) for column in columns.values())])
     return _markdown(rows)
+
+
+def _together(column: Mapping[str, Sequence[float]]) -> str:
+    """The pooled effect; of how many students, where some have no pair."""
+    paired = [values for values in column.values() if values]
+    effect = pooled(paired)
+    if effect is None:
+        return "–"
+    return str(effect) if len(paired) == len(column) else f"{effect}, {len(paired)} of {len(column)}"
 
 
 def _head(lines: Sequence[Line]) -> str:

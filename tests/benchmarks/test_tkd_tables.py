@@ -109,6 +109,13 @@ def test_the_page_says_synthetic_and_shows_controls_beside_the_teacher(tmp_path:
     assert "| a | +36.5 [+30.1, +42.9] |" in page
 
 
+def test_an_effect_over_some_of_the_students_says_over_how_many(tmp_path: Path) -> None:
+    lines = [line(student, seed, weight, 0.5 + weight) for student in "ab" for seed in (1, 2) for weight in (0.0, 0.1)]
+    lines += [line("c", seed, 0.0, 0.5) for seed in (1, 2)]
+    write_tables(lines, tmp_path / "page.md")
+    assert "| **all students** | +10.0 [+10.0, +10.0], 2 of 3 |" in (tmp_path / "page.md").read_text()
+
+
 def test_students_stand_in_the_order_of_their_table_with_their_front_ends(tmp_path: Path) -> None:
     """Lines come in the order in which trainings end."""
     names = {"mhatt-rnn-reduced": "coarse", "tcresnet8": "fine", "crnn-reduced": "coarse"}
