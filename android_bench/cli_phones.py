@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from android_bench.cli_pushing import Pushing
 from android_bench.cli_virtual import connected, virtual_state
 from android_bench.errors import BenchError, DeviceError
-from converters.command_line import ExitCode, did_you_mean, parser
+from converters.command_line import ExitCode, Once, did_you_mean, parser
 
 if TYPE_CHECKING:
     from android_bench.adb.choose import Manners, Wish
@@ -142,7 +142,9 @@ def doctor_parser() -> argparse.ArgumentParser:
         f"{PROGRAM} doctor",
         "Is this computer fit to measure on, or the phone that is named? Exit code 4 when it is not.",
     )
-    made.add_argument("--device", help="host (the default), auto (the one attached phone), or a phone's profile")
+    made.add_argument(
+        "--device", action=Once, help="host (the default), auto (the one attached phone), or a phone's profile"
+    )
     add_phone_options(made)
     made.add_argument("--json", action="store_true", help="print JSON")
     return made

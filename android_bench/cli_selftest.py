@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from android_bench.cli_compare import add_measuring_options
 from android_bench.cli_measure import PROGRAM, check_modules, folder_name, new_folder
 from converters.bundle import read_bundle
-from converters.command_line import ExitCode, parser
+from converters.command_line import ExitCode, Once, parser
 
 if TYPE_CHECKING:
     from android_bench.verdict import Judgement, SelfTestEntry, Verdict
@@ -69,7 +69,7 @@ def selftest_parser() -> argparse.ArgumentParser:
         "Can this gate pass and fail on this device? A model against itself must pass, and against itself with a "
         "tenth more layers must be a regression. The date is kept, and shown with every verdict.",
     )
-    made.add_argument("--device", metavar="NAME", help="host (the default), auto, or a profile")
+    made.add_argument("--device", action=Once, metavar="NAME", help="host (the default), auto, or a profile")
     made.add_argument(
         "--pairs", type=int, default=15, metavar="N", help="pairs at the first look; the second has twice"
     )

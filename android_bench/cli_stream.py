@@ -15,7 +15,7 @@ from android_bench.cli_phones import add_phone_options, wish_of
 from android_bench.cli_virtual import connected
 from android_bench.cores import NAMES as CORE_NAMES
 from android_bench.errors import BenchError
-from converters.command_line import ExitCode, parser
+from converters.command_line import ExitCode, Once, parser
 from converters.stream_bundle import StreamBundle, find_stream_bundles, read_stream_bundle
 
 if TYPE_CHECKING:
@@ -132,7 +132,9 @@ def stream_arguments(words: Sequence[str]) -> argparse.Namespace:
     """The options of `tkd-bench stream`."""
     made = parser(_PROGRAM, "Measure streams hop by hop: latency, share of real time, processor time.", _EPILOG)
     made.add_argument("bundles", nargs="*", type=Path, metavar="STREAM", help="written by tkd-export --streaming")
-    made.add_argument("--device", default="host", help="host (default), a phone's profile, auto, or virtual-…")
+    made.add_argument(
+        "--device", action=Once, default="host", help="host (default), a phone's profile, auto, or virtual-…"
+    )
     made.add_argument(
         "--exports", type=Path, default=Path("exports"), metavar="DIR", help="where streams are looked for (exports)"
     )

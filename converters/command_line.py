@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TextIO
+from typing import Any, TextIO
 
 
 class ExitCode(IntEnum):
@@ -77,6 +77,25 @@ def parser(program: str, description: str, epilog: str = "") -> argparse.Argumen
     )
     add_common_options(made)
     return made
+
+
+class Once(argparse.Action):
+    """Stores one value and refuses another, where neighbours of the command take several: none is passed over."""
+
+    _given = False
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        _option: str | None = None,
+    ) -> None:
+        """Called by `argparse` for every occurrence."""
+        if self._given:
+            raise argparse.ArgumentError(self, "given more than once; this command takes one")
+        self._given = True
+        setattr(namespace, self.dest, values)
 
 
 def add_common_options(made: argparse.ArgumentParser) -> None:

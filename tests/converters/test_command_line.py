@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from converters import command_line
-from converters.command_line import ExitCode, did_you_mean, parser, progress, run
+from converters.command_line import ExitCode, Once, did_you_mean, parser, progress, run
 from converters.errors import ConversionError, GateFailedError
 
 ERRORS = {ConversionError: ExitCode.USAGE, GateFailedError: ExitCode.NO}
@@ -83,6 +83,16 @@ def test_help_ends_with_the_exit_codes(capsys):
         parser("tkd-test", "Tests.").parse_args(["--help"])
     assert 0 == ended.value.code
     assert capsys.readouterr().out.endswith(command_line.EXIT_CODES_HELP)
+
+
+def test_an_option_of_one_value_refuses_another_and_names_itself(capsys):
+    made = parser("tkd-test", "Tests.")
+    made.add_argument("--device", action=Once, default="host")
+    assert made.parse_args([]).device == "host"
+    with pytest.raises(SystemExit) as end:
+        made.parse_args(["--device", "pixel1", "--device", "mi5"])
+    assert end.value.code == ExitCode.USAGE
+    assert "argument --device: given more than once; this command takes one" in capsys.readouterr().err
 
 
 def test_an_unknown_name_gets_the_nearest_one_and_the_table():
