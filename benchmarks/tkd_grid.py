@@ -82,6 +82,7 @@ class Cell:
         weight: λ.
         seed: of initial weights and batches.
         steps: updates.
+        learning_rate: at its highest; another than the grid's asks whether a finding hangs on it.
     """
 
     student: str
@@ -90,12 +91,14 @@ class Cell:
     weight: float
     seed: int
     steps: int
+    learning_rate: float = STUDENT_FIT.learning_rate
 
     @property
     def name(self) -> str:
         """Of its folder."""
         led = "plain" if self.weight == 0 else f"{self.guide}-{self.weight:g}"
-        return f"{self.student}+{self.seconds}s+{led}+seed-{self.seed}+{self.steps}"
+        rate = "" if self.learning_rate == STUDENT_FIT.learning_rate else f"+rate-{self.learning_rate:g}"
+        return f"{self.student}+{self.seconds}s+{led}+seed-{self.seed}+{self.steps}{rate}"
 
     @property
     def cost(self) -> float:
@@ -127,6 +130,7 @@ def cells(
     steps: int,
     lambdas: Sequence[float] = LAMBDAS,
     controls: Sequence[Guide] = CONTROLS,
+    learning_rate: float = STUDENT_FIT.learning_rate,
 ) -> list[Cell]:
     """Every training of the grid; all of the first seed come first, so that a grid that was stopped has whole rows."""
     found = []
@@ -137,7 +141,15 @@ def cells(
                 if student in WITH_CONTROLS:
                     led += [(control, CONTROL_LAMBDA) for control in controls]
                 found += [
-                    Cell(student=student, seconds=seconds, guide=guide, weight=weight, seed=seed, steps=steps)
+                    Cell(
+                        student=student,
+                        seconds=seconds,
+                        guide=guide,
+                        weight=weight,
+                        seed=seed,
+                        steps=steps,
+                        learning_rate=learning_rate,
+                    )
                     for guide, weight in led
                 ]
     return found
@@ -170,7 +182,7 @@ def student_of(cell: Cell) -> StudentConfig:
 def fit_of(cell: Cell) -> FitConfig:
     """How a cell's student is trained: alike in all, but for LSTM-P's loop of small products, slower in bfloat16."""
     precision = "float32" if cell.student.startswith("lstm-p") else STUDENT_FIT.precision
-    return replace(STUDENT_FIT, steps=cell.steps, precision=precision)
+    return replace(STUDENT_FIT, steps=cell.steps, learning_rate=cell.learning_rate, precision=precision)
 
 
 def train(cell: Cell, place: Place) -> dict[str, Any]:
@@ -197,7 +209,6 @@ def line_of(cell: Cell, result: RunResult, seconds: float) -> dict[str, Any]:
         "parameters": find_student(cell.student).parameters_with_statistics,
         "features": student_of(cell).features or find_student(cell.student).features,
         "batch_size": STUDENT_FIT.batch_size,
-        "learning_rate": STUDENT_FIT.learning_rate,
         "precision": fit_of(cell).precision,
         "clips": document["data"]["clips"],
         "validation": arm.validation,
@@ -317,6 +328,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--controls", nargs="*", default=CONTROLS, choices=CONTROLS, metavar="GUIDE",
                         help="of the students that have them; none where nothing follows")  # fmt: skip
     parser.add_argument("--steps", type=int, default=STUDENT_FIT.steps, help="updates (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=STUDENT_FIT.learning_rate, metavar="RATE",
+                        help="at its highest (default: %(default)s)")  # fmt: skip
     parser.add_argument(
         "--jobs", type=int, default=available_cores(), help="trainings at a time (default: %(default)s)"
     )
@@ -327,7 +340,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         given = {int(seconds): Path(path) for seconds, path in options.teacher}
         place = prepare(options.folder, sorted(options.seconds), given)
         wanted = cells(
-            options.students, sorted(options.seconds), options.seeds, options.steps, options.lambdas, options.controls
+            options.students,
+            sorted(options.seconds),
+            options.seeds,
+            options.steps,
+            options.lambdas,
+            options.controls,
+            options.learning_rate,
         )
         run_grid(wanted, place, options.lines, options.jobs)
     elif not options.table:

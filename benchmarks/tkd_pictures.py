@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.tkd_grid import CONTROL_LAMBDA, LINES, STUDENTS, TEACHERS, Cell, Place, read_lines, settings_of
-from benchmarks.tkd_tables import Line
+from benchmarks.tkd_tables import Line, usual_rate
 from converters.command_line import progress
 from tkd.audio.features import FrontEnd, find_features
 from tkd.students import find_student
@@ -43,10 +43,14 @@ Curve = list[tuple[int, float, float, float]]
 
 
 def curves(lines: Sequence[Line], student: str, seconds: int) -> dict[tuple[int, float], Curve]:
-    """Validation accuracy by step of one student, by (steps in all, λ); λ = 0 and that of the controls only."""
+    """Validation accuracy by step of one student, by (steps in all, λ); λ = 0 and that of the controls only.
+
+    Lines with another learning rate than most are left out.
+    """
+    usual = usual_rate(lines)
     seen: dict[tuple[int, float], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:
-        is_asked = line["student"] == student and line["seconds"] == seconds
+        is_asked = (line["student"], line["seconds"], line["learning_rate"]) == (student, seconds, usual)
         if is_asked and line["guide"] == "teacher" and line["weight"] in _COLOURS:
             for step, accuracy in line["validation_by_step"]:
                 seen[line["steps"], line["weight"]][step].append(100 * accuracy)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,19 +81,29 @@ def pooled(groups: Sequence[Sequence[float]]) -> Effect | None:
 
 
 def write_tables(lines: Sequence[Line], path: Path) -> None:
-    """Writes a Markdown page of all tables, one part for each number of steps, whole or not at all.
+    """Writes a Markdown page of all tables, one part for each budget and learning rate, whole or not at all.
 
     The pictures of `benchmarks.tkd_pictures` are shown where they lie in `images` beside the page.
     """
     parts = [_head(lines)]
-    for steps in sorted({line["steps"] for line in lines}):
-        part = [line for line in lines if line["steps"] == steps]
-        parts.append(f"## {steps:,} steps\n")
+    usual = usual_rate(lines)
+    for other, steps, rate in sorted({(_rate(line) != usual, line["steps"], _rate(line)) for line in lines}):
+        part = [line for line in lines if (line["steps"], _rate(line)) == (steps, rate)]
+        parts.append(f"## {steps:,} steps{f', learning rate {rate:g}' if other else ''}\n")
         for seconds in sorted({line["seconds"] for line in part}):
             here = [line for line in part if line["seconds"] == seconds]
             parts += [f"### Clips of {seconds} s\n", *_tables(here)]
     parts += _pictures(path.parent / "images")
     write_text(path, "\n".join(parts).rstrip() + "\n")
+
+
+def usual_rate(lines: Sequence[Line]) -> float:
+    """The learning rate of most lines; what has another one asks whether a finding hangs on it."""
+    return Counter(map(_rate, lines)).most_common(1)[0][0]
+
+
+def _rate(line: Line) -> float:
+    return float(line["learning_rate"])
 
 
 def _pictures(folder: Path) -> list[str]:
@@ -258,7 +269,7 @@ def _head(lines: Sequence[Line]) -> str:
             "# Temporal distillation: results",
             "",
             f"{kind}{len(lines)} trainings by `benchmarks/tkd_grid.py`.",
-            f"{counts} clips; batches of {first['batch_size']}.",
+            f"{counts} clips; batches of {first['batch_size']}; learning rate {usual_rate(lines):g} unless named.",
             "Every student has the same number of steps: this compares at a fixed budget, not at convergence.",
             "The recurrent students are reduced forms of the published ones.",
             *_front_ends(lines),

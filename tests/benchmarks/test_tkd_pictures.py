@@ -10,7 +10,7 @@ def line(student: str, seed: int, weight: float, steps: int, ends_at: float, **o
     by_step = [[steps // 2, ends_at / 2], [steps, ends_at]]
     return {
         "format": "tkd.grid/1", "student": student, "seconds": 8, "guide": "teacher", "weight": weight, "seed": seed,
-        "steps": steps, "validation_by_step": by_step, **others,
+        "steps": steps, "learning_rate": 3e-3, "validation_by_step": by_step, **others,
     }  # fmt: skip
 
 
@@ -21,11 +21,12 @@ LINES = [
     line("crnn-reduced", 1, 0.5, 1000, 0.1),
     line("crnn-reduced", 1, 0.25, 1000, 0.2, guide="shuffled"),
     line("crnn-reduced", 1, 0.0, 4000, 0.9),
+    line("crnn-reduced", 1, 0.0, 1000, 0.1, learning_rate=1e-3),
     line("tcresnet8", 1, 0.0, 1000, 0.9),
 ]
 
 
-def test_a_curve_is_the_mean_over_seeds_of_one_student_guide_and_budget() -> None:
+def test_a_curve_is_the_mean_over_seeds_of_one_student_guide_budget_and_rate() -> None:
     found = curves(LINES, "crnn-reduced", 8)
     assert list(found) == [(1000, 0.0), (1000, 0.25), (4000, 0.0)]
     assert found[1000, 0.0] == [(500, pytest.approx(20), pytest.approx(25), pytest.approx(30)),

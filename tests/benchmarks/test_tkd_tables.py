@@ -20,7 +20,8 @@ from benchmarks.tkd_tables import (
 def line(student: str, seed: int, weight: float, test: float, **others: Any) -> dict[str, Any]:
     return {
         "format": "tkd.grid/1", "synthetic": True, "student": student, "seconds": 8, "guide": "teacher",
-        "weight": weight, "seed": seed, "steps": 100, "batch_size": 64, "test": test, "validation": test,
+        "weight": weight, "seed": seed, "steps": 100, "learning_rate": 3e-3, "batch_size": 64,
+        "test": test, "validation": test,
         "clips": {"train": 10, "validation": 5, "test": 5}, "teacher": None, **others,
     }  # fmt: skip
 
@@ -116,6 +117,20 @@ def test_an_effect_over_some_of_the_students_says_over_how_many(tmp_path: Path) 
     assert "| **all students** | +10.0 [+10.0, +10.0], 2 of 3 |" in (tmp_path / "page.md").read_text()
 
 
+def test_another_learning_rate_stands_apart_and_comes_last(tmp_path: Path) -> None:
+    lines = [line("a", seed, weight, 0.5 + weight, steps=steps) for seed in (1, 2) for weight in (0.0, 0.1)
+             for steps in (100, 4000)]  # fmt: skip
+    lines += [line("a", 1, 0.0, 0.9, learning_rate=1e-3)]
+    write_tables(lines, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert "learning rate 0.003 unless named" in page
+    heads = [text for text in page.splitlines() if text.startswith("## ")]
+    assert heads == ["## 100 steps", "## 4,000 steps", "## 100 steps, learning rate 0.001"]
+    usual, apart = page.split("## 100 steps, learning rate 0.001")
+    assert "90.0" not in usual
+    assert "| a | 90.0 (1) | 0 |" in apart
+
+
 def test_students_stand_in_the_order_of_their_table_with_their_front_ends(tmp_path: Path) -> None:
     """Lines come in the order in which trainings end."""
     names = {"mhatt-rnn-reduced": "coarse", "tcresnet8": "fine", "crnn-reduced": "coarse"}
@@ -130,6 +145,8 @@ def test_students_stand_in_the_order_of_their_table_with_their_front_ends(tmp_pa
 
 def test_the_grid_is_every_combination_once_with_the_first_seed_first() -> None:
     found = cells(("tcresnet8", "mhatt-rnn-reduced"), (2, 8), seeds=2, steps=10)
+    slower = cells(("tcresnet8", "mhatt-rnn-reduced"), (2, 8), seeds=2, steps=10, learning_rate=1e-4)
+    assert not {cell.name for cell in found} & {cell.name for cell in slower}
     assert len(found) == len(set(found)) == 2 * 2 * (len(LAMBDAS) + len(CONTROLS) + len(LAMBDAS))
     assert [cell.seed for cell in found] == sorted(cell.seed for cell in found)
     assert len({cell.name for cell in found}) == len(found)
