@@ -7,7 +7,8 @@
 
 Each file that is measured is one line of benchmarks/phones.jsonl the moment it is done; what has a line is not
 measured again. Weights are those of the packaged starter checkpoints, or freshly initialised ones with the moving
-statistics of the calibration clips: how many instructions a network takes does not depend on what it was taught.
+statistics of the calibration clips, without which BC-ResNet would be cheaper than it is: its bands would be normalised
+alike. Beyond that, how many instructions a network takes does not depend on what it was taught.
 The tables are made by `benchmarks.phone_tables`.
 """
 
@@ -49,6 +50,7 @@ from tkd.checkpoint import STARTERS, load_student, read_checkpoint
 from tkd.export.bundles import input_scale
 from tkd.export.material import Amounts, Material, find_data, load_material
 from tkd.students import STUDENTS, Student, build_student
+from tkd.students.bcresnet import SubSpectralNorm
 
 LINES = Path("benchmarks/phones.jsonl")
 PAGE = Path("docs/results-phones.md")
@@ -80,10 +82,12 @@ def network(name: str, clips: torch.Tensor) -> tuple[Student, str]:
     torch.manual_seed(0)
     student = build_student(name, clips.shape[-1], len(read_checkpoint(STARTERS / "tcresnet8.safetensors").spec.labels))
     student.eval()
-    norms = [each for each in student.modules() if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d)]
-    for each in norms:
-        each.train()
-        each.momentum = None  # the plain mean over the clips
+    for each in student.modules():
+        # Bands that are all normalised alike would be lowered to less than a trained network's.
+        if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d | SubSpectralNorm):
+            each.train()
+        if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d):
+            each.momentum = None  # the plain mean over the clips
     with torch.no_grad():
         student(clips)
     return student.eval(), "fresh"

@@ -8,8 +8,9 @@
               └► --input waveform --streaming ─► one hop      ┘
 
 Each pair that is measured is one line of benchmarks/streaming.jsonl the moment it is done; what has a line is not
-measured again. Weights are those of the packaged starter checkpoints, or fresh ones: costs do not depend on what a
-network was taught. The page is made by `benchmarks.streaming_tables`.
+measured again. Weights are those of the packaged starter checkpoints, or fresh ones with the moving statistics of the
+calibration clips: costs do not depend on what a network was taught beyond that.
+The page is made by `benchmarks.streaming_tables`.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ _HEAD = (
     "with a 95 % interval. Copies of states are not in it.",
     "",
     "`python -m benchmarks.streaming` makes the lines that this page is written from (`benchmarks/streaming.jsonl`). "
-    "Weights are of starters, or fresh: costs do not depend on them.",
+    "Weights are of starters, or fresh with the moving statistics of the calibration clips.",
     "",
 )
 
