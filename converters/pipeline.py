@@ -22,6 +22,7 @@ from converters.float_front import put_in_front
 from converters.graph import Graph, read_graph
 from converters.int8_builder import Int8Builder
 from converters.latency import latency_ratios
+from converters.lowering.bands import has_few_columns
 from converters.lowering.choices import Choices
 from converters.lowering.lower import lower
 from converters.lowering.operators import versions_of
@@ -201,7 +202,8 @@ class _Source:
     def for_int8(self) -> _Source:
         """The same as an int8 file is made from."""
         choices = self.choices.for_int8()
-        return self.lowered(choices) if choices != self.choices and may_pair(self.graph) else self
+        differs = may_pair(self.graph) or has_few_columns(self.graph)
+        return self.lowered(choices) if choices != self.choices and differs else self
 
     def whole(self, body: Model) -> Model:
         """A form of the body behind the front."""

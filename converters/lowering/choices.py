@@ -18,21 +18,26 @@ class Choices:
     Attributes:
         steps: of a recurrence: `called`, stored once and called; `flat`, each step written out in the file; or
             `fitting`, flat where an engine's copies of their weights are few, else called.
-        bands: normalisation by band: `folded` into a convolution for each band; or a product and a sum, with constants
-            that broadcast (`apart`) or that are written out for every column (`whole`).
+        bands: normalisation by band: `folded` into a convolution for each band; a product and a sum, with constants
+            that broadcast (`apart`) or that are written out for every column (`whole`); or `fitting`, folded in an
+            int8 file, which rounds less so, and in a float one where a map has more than a few columns.
         strides: of a stem with one channel: `paired`, neighbours read as channels; `single`; or `fitting`, paired in
             an int8 file, and in a float one where that adds few products.
         zeros: that TFLite's SAME does not give: by `pad`, an operator; or by `taps`, a longer kernel with zeros.
     """
 
     steps: Literal["fitting", "called", "flat"] = "fitting"
-    bands: Literal["folded", "apart", "whole"] = "folded"
+    bands: Literal["fitting", "folded", "apart", "whole"] = "fitting"
     strides: Literal["fitting", "paired", "single"] = "fitting"
     zeros: Literal["pad", "taps"] = "pad"
 
     def for_int8(self) -> Choices:
         """The way for an int8 file where this is the one for a float file."""
-        return replace(self, strides="paired") if self.strides == "fitting" else self
+        return replace(
+            self,
+            bands="folded" if self.bands == "fitting" else self.bands,
+            strides="paired" if self.strides == "fitting" else self.strides,
+        )
 
     def alternatives(self) -> Iterator[tuple[str, Choices]]:
         """Every way that differs from this one in one choice, and what it is called.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from converters.errors import ConversionError
 from converters.graph import Graph, Node
 from converters.lowering import dense, elementwise, resize, shapes, slices, windows
-from converters.lowering.bands import fold_bands
+from converters.lowering.bands import FEW_COLUMNS, fold_bands
 from converters.lowering.builder import Builder
 from converters.lowering.choices import Choices
 from converters.lowering.fuse import fuse_activations
@@ -70,9 +70,9 @@ def lower(graph: Graph, choices: Choices = Choices()) -> Model:  # noqa: B008 - 
     if unknown:
         raise ConversionError(_unknown_operators(graph, unknown))
     rewritten = rewrite(write_out_recurrences(graph))
-    folded = fold_bands(rewritten)
+    folded = fold_bands(rewritten, more_than=FEW_COLUMNS if choices.bands == "fitting" else 0)
     rows_first = folded is not rewritten and choices.bands != "apart"
-    if choices.bands == "folded":
+    if choices.bands in ("fitting", "folded"):
         rewritten = folded
     builder = Builder(rewritten, choices, rows_first=rows_first)
     for node in rewritten.nodes:

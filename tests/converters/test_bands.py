@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from converters.graph import read_graph
-from converters.lowering.bands import fold_bands
+from converters.lowering.bands import fold_bands, has_few_columns
+from converters.lowering.choices import Choices
 from converters.lowering.lower import lower
 from converters.lowering.writer import write_model
+from converters.pipeline import ConversionRequest, convert
 from converters.runners import run_onnx, run_tflite
 from converters.to_onnx import to_onnx
 from tests.converters.toys import Toy, inputs
@@ -37,10 +39,10 @@ def block(rows=10, bands=5, stride=1, taps=3, *, residual=True, relu=True, mean=
     return Toy(run, over_rows=over_rows, small=nn.Conv2d(4, 4, 1))
 
 
-def converted(module, shape):
+def converted(module, shape, choices=Choices()):  # noqa: B008 - frozen
     torch.manual_seed(1)
     exported = to_onnx(module, torch.zeros(shape))
-    model = lower(read_graph(exported))
+    model = lower(read_graph(exported), choices)
     clips = inputs(shape, 4)
     seen = run_tflite(write_model(model, description="toy"), clips)
     return model, np.abs(seen - run_onnx(exported.SerializeToString(), clips)).max()
@@ -71,6 +73,27 @@ def test_bands_are_folded_and_nothing_changes(options):
     assert "MEAN" not in codes
     assert options.get("bands", 5) + options.get("mean", True) == codes["DEPTHWISE_CONV_2D"]
     assert options.get("bands", 5) == codes["ADD"]
+
+
+@pytest.mark.parametrize(("columns", "is_folded"), [(1, False), (4, False), (5, True)])
+def test_few_columns_are_folded_in_int8_alone(columns, is_folded):
+    """A stream's hop: each operator costs more than its map, and int8 rounds once for each."""
+    shape = (1, 4, 10, columns)
+    floats, float_error = converted(block(), shape)
+    int8_way, int8_error = converted(block(), shape, Choices().for_int8())
+    assert max(float_error, int8_error) < 1e-5
+    assert is_folded == ("MUL" not in floats.counts())
+    assert "MUL" not in int8_way.counts()
+    assert is_folded == (not has_few_columns(read_graph(to_onnx(block(), torch.zeros(shape)))))
+
+
+def test_an_int8_file_of_few_columns_is_folded_from_end_to_end():
+    torch.manual_seed(1)
+    clips = inputs((1, 4, 10, 1), 32)
+    request = ConversionRequest(module=block(), example=clips[:1], precisions=("int8",), calibration=clips, gates=None)
+    files = convert(request).files
+    assert "MUL" in files["float32"].operators
+    assert "MUL" not in files["int8"].operators
 
 
 def test_a_residual_becomes_a_tap_and_a_normalisation_a_bias():
