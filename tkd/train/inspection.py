@@ -65,8 +65,9 @@ class Inspection:
 
     def objection(self) -> str:
         """Why this teacher should not teach; empty for one that should."""
-        if self.value < _LEAST_TIMES_CHANCE * self.chance:
-            return f"it classifies little better than chance: expected at least {_LEAST_TIMES_CHANCE:g} times that"
+        least = min(_LEAST_TIMES_CHANCE * self.chance, (1.0 + self.chance) / 2)
+        if self.value < least:
+            return f"it classifies little better than chance: expected at least {least:.1%}"
         if self.mass_inside is None or self.share_of_time is None or self.peak_inside is None:
             if self.sharpness_nats < _LEAST_SHARPNESS_NATS:
                 return f"it looks everywhere alike: expected at least {_LEAST_SHARPNESS_NATS:g} nats from uniform"

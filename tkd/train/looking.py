@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from tkd.audio.batched import features_of
 from tkd.checkpoint import load_student, read_checkpoint
 from tkd.distill import DistillConfig
@@ -51,9 +54,9 @@ def probe_students(room: Classroom, checkpoints: Sequence[Path], config: Distill
     """Where each student looks in the validation clips, by its checkpoint; the room has what a teacher left."""
     knowledge = room.taught.knowledge
     train, validation = (room.corpus.stores[split] for split in ("train", "validation"))
+    drawn = clips_to_fit(len(train.labels))  # a corpus has its clips word by word
     fitted_on = Seen(
-        features=features_of(train.waveforms[:_FITTED_ON], room.front_end),
-        attention=knowledge["train"].attention[:_FITTED_ON],
+        features=features_of(train.waveforms[drawn], room.front_end), attention=knowledge["train"].attention[drawn]
     )
     held = Seen(features=room.held["validation"].inputs, attention=knowledge["validation"].attention)
     seconds = room.corpus.samples / validation.sample_rate_hz
@@ -63,6 +66,12 @@ def probe_students(room: Classroom, checkpoints: Sequence[Path], config: Distill
         )
         for path in checkpoints
     }  # fmt: skip
+
+
+def clips_to_fit(count: int) -> Tensor:
+    """Indices of the training clips that a query is fitted to: drawn evenly, the same in every run."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(_FITTED_ON))
+    return order[:_FITTED_ON].sort().values
 
 
 def draw_looks(room: Classroom, students: Sequence[tuple[tuple[str, str], Probe]]) -> Figure | None:

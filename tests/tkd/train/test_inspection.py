@@ -51,6 +51,13 @@ def test_a_teacher_that_does_not_know_where_to_look_is_objected_to(
     assert words in seen(attention, value=value).objection()
 
 
+@pytest.mark.parametrize(("value", "words"), [(0.99, ""), (0.81, ""), (0.79, "expected at least 80.0%")])
+def test_a_teacher_of_two_classes_can_pass(value: float, words: str) -> None:
+    labels = torch.cat([torch.zeros(60, dtype=torch.long), torch.ones(40, dtype=torch.long)])
+    found = inspect(normalise(torch.rand(100, 20) ** 4), labels, None, 1.0, "accuracy", value)
+    assert (words in found.objection()) if words else found.objection() == ""
+
+
 def test_without_intervals_only_a_flat_attention_is_objected_to() -> None:
     assert seen(looking_at(2), None).objection() == ""
     flat = seen(normalise(torch.ones(24, 20)), None)

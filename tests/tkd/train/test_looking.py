@@ -7,6 +7,7 @@ from matplotlib.image import imread
 
 from tests.tkd.conftest import silent
 from tkd.train.config import TrainConfig
+from tkd.train.looking import clips_to_fit
 from tkd.train.pictures import Looker, Shown, clips_to_show, draw_attention
 from tkd.train.run import run_training
 
@@ -20,6 +21,15 @@ def test_a_run_with_a_teacher_says_and_shows_where_everyone_looks(tiny_config: T
     assert picture.std() > 0.05
     board = b"".join(path.read_bytes() for path in (result.folder / "tensorboard").iterdir())
     assert b"\x89PNG" in board
+
+
+def test_a_query_is_fitted_to_clips_drawn_from_all_of_a_corpus_that_lies_word_by_word() -> None:
+    labels = torch.arange(12).repeat_interleave(800)
+    drawn = clips_to_fit(len(labels))
+    assert len(drawn) == len(drawn.unique()) == 400
+    assert torch.bincount(labels[drawn], minlength=12).min() > 15
+    assert torch.equal(drawn, clips_to_fit(len(labels)))
+    assert torch.equal(clips_to_fit(7), torch.arange(7))
 
 
 def test_without_matplotlib_the_numbers_are_there(tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
