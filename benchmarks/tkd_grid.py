@@ -234,7 +234,7 @@ def _validations(log: Path) -> list[tuple[int, float]]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines so far; a last one that was cut short is left out."""
+    """The lines so far; a last one that was cut short is left out, and goes when another is appended."""
     if not path.exists():
         return []
     texts = path.read_text(encoding="utf-8").split("\n")
@@ -255,11 +255,18 @@ def run_grid(wanted: Sequence[Cell], place: Place, path: Path, jobs: int) -> Non
     context = multiprocessing.get_context("spawn")
     with progress("grid, by work", mega) as advance, ProcessPoolExecutor(jobs, mp_context=context) as pool:
         for cell, line in _in_order_of_ending(pool, waiting, place, jobs):
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line, sort_keys=True) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())
+            append_line(path, line)
             advance(round(cell.cost / 1e9))
+
+
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Puts a line behind the whole ones; what a killed writer left of one is cut off."""
+    with path.open("a+b") as stream:
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)
+        stream.write(json.dumps(line, sort_keys=True).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _in_order_of_ending(

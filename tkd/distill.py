@@ -75,6 +75,8 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if not self.lambdas or not all(0.0 <= weight <= 1.0 for weight in self.lambdas):
             raise SettingsError(f"distill.lambdas: expected weights in [0, 1], saw {list(self.lambdas)}")
+        if len({f"{weight:g}" for weight in self.lambdas}) < len(self.lambdas):
+            raise SettingsError(f"distill.lambdas: expected each once, to six digits, saw {list(self.lambdas)}")
         for name in ("temperature", "logit_temperature"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"distill.{name}: expected more than 0, saw {getattr(self, name)}")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _STEM_FEATURES = "bcresnet"
 _MASK_FRAMES = 8
 _MASK_BANDS = 12
+_POSITION_GROUPS = 8
 # wav2vec 2.0's kernels and strides (arXiv 2006.11477, section 4.2), a frame every 20 ms, with 64 channels for its 512.
 _RAW_STEM = {
     "conv_dim": (64,) * 7,
@@ -75,8 +76,14 @@ class TeacherConfig:
             raise SettingsError(
                 f"teacher: sizes must be positive and hidden ({self.hidden}) a multiple of heads ({self.heads})"
             )
+        if not self.checkpoint and self.hidden % _POSITION_GROUPS:
+            raise SettingsError(f"teacher.hidden: expected a multiple of {_POSITION_GROUPS}, saw {self.hidden}")
+        if not 0 <= self.dropout < 1:
+            raise SettingsError(f"teacher.dropout: expected a share in [0, 1), saw {self.dropout}")
         if self.frozen_layers < 0:
             raise SettingsError(f"teacher.frozen_layers: expected 0 or more, saw {self.frozen_layers}")
+        if self.frozen_layers and not self.checkpoint:
+            raise SettingsError("teacher.frozen_layers: a teacher from scratch learns all of them; leave it out")
         if self.as_is and not self.is_from_a_run:
             raise SettingsError(
                 f"teacher.as_is: expected the teacher.safetensors of a run in teacher.checkpoint, "
@@ -281,7 +288,7 @@ def _small_encoder(config: TeacherConfig) -> nn.Module:
         mask_time_prob=0.0,
         mask_feature_prob=0.0,
         num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=8,
+        num_conv_pos_embedding_groups=_POSITION_GROUPS,
         **convolutions,
         attn_implementation="eager",
     )
@@ -297,9 +304,9 @@ def _load_encoder(checkpoint: str) -> nn.Module:
     if "/" not in checkpoint and not Path(checkpoint).exists():
         raise TeacherError(f"teacher.checkpoint: '{checkpoint}' is neither a folder nor a name like 'owner/model'")
     try:
-        encoder = AutoModel.from_pretrained(checkpoint, attn_implementation="eager")
-    except (OSError, ValueError) as cause:
-        first_line = str(cause).strip().splitlines()[0]
+        encoder = AutoModel.from_pretrained(checkpoint, attn_implementation="eager", dtype=torch.float32)
+    except Exception as cause:  # what a damaged folder raises depends on the part that is damaged
+        first_line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         raise TeacherError(f"teacher.checkpoint: '{checkpoint}' cannot be loaded: {first_line}") from cause
     if not _attention_layers(encoder):
         raise TeacherError(f"teacher.checkpoint: '{checkpoint}' has no transformer layers with attention")

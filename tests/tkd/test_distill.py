@@ -65,6 +65,12 @@ def test_a_weight_outside_0_to_1_is_refused(lambdas: tuple[float, ...]) -> None:
         DistillConfig(lambdas=lambdas)
 
 
+@pytest.mark.parametrize("lambdas", [(0.25, 0.25), (0.1, 0.10000001)])
+def test_a_weight_is_given_once(lambdas: tuple[float, ...]) -> None:
+    with pytest.raises(SettingsError, match="expected each once, to six digits"):
+        DistillConfig(lambdas=lambdas)
+
+
 def test_a_temperature_of_zero_is_refused() -> None:
     with pytest.raises(SettingsError, match="expected more than 0"):
         DistillConfig(temperature=0.0)

@@ -94,6 +94,26 @@ def test_a_checkpoint_that_cannot_be_loaded_is_named(tmp_path: Path, checkpoint:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("damage", ["weights", "settings"])
+def test_a_checkpoint_folder_that_is_damaged_is_named(tmp_path: Path, damage: str) -> None:
+    folder = Path(saved(tmp_path, "wav2vec2"))
+    if damage == "weights":
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        text = (folder / "config.json").read_text()
+        (folder / "config.json").write_text(text.replace('"hidden_size": 32', '"hidden_size": "many"'))
+    with pytest.raises(TeacherError, match="cannot be loaded: "):
+        build_teacher(TeacherConfig(checkpoint=str(folder)), 12)
+
+
+def test_a_checkpoint_in_half_precision_is_read_as_float32(tmp_path: Path) -> None:
+    Wav2Vec2Model(Wav2Vec2Config(**TINY)).half().save_pretrained(tmp_path / "half")
+    teacher = build_teacher(TeacherConfig(checkpoint=str(tmp_path / "half")), 12)
+    assert {each.dtype for each in teacher.parameters()} == {torch.float32}
+    assert teacher.attend(torch.randn(1, 16_000))[1].shape == (1, 12)
+
+
 def test_a_model_without_transformer_layers_is_refused(tmp_path: Path) -> None:
     class Plain(nn.Module):
         pass
@@ -161,6 +181,9 @@ def test_transformer_layers_can_be_kept_as_they_are(tmp_path: Path) -> None:
         ({"as_is": True}, "expected the teacher.safetensors of a run in teacher.checkpoint, saw ''"),
         ({"as_is": True, "checkpoint": "owner/model"}, "saw 'owner/model'"),
         ({"frozen_layers": -1}, "frozen_layers: expected 0 or more"),
+        ({"frozen_layers": 1}, "a teacher from scratch learns all of them"),
+        ({"hidden": 36}, "teacher.hidden: expected a multiple of 8, saw 36"),
+        ({"dropout": 1.0}, r"teacher.dropout: expected a share in \[0, 1\), saw 1.0"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], message: str) -> None:

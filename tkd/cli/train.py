@@ -76,10 +76,11 @@ def _parser() -> argparse.ArgumentParser:
         "--sweep", action="append", default=[], metavar="a.b=c,d",
         help="one run for each value, in folders of the run's; repeatable, for every combination",
     )  # fmt: skip
-    made.add_argument(
+    again = made.add_mutually_exclusive_group()
+    again.add_argument(
         "--resume", action="store_true", help="continue the run or sweep in the folder; a done one is shown"
     )
-    made.add_argument("--restart", action="store_true", help="delete the run or sweep in the folder and begin anew")
+    again.add_argument("--restart", action="store_true", help="delete the run or sweep in the folder and begin anew")
     made.add_argument("--json", metavar="PATH|-", help="write the result, or the list, as JSON")
     return made
 

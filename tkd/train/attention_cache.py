@@ -95,6 +95,7 @@ def _fill(path: Path, shape: tuple[int, int], rows_from: Callable[[int], np.ndar
             stream.truncate(0)
             stream.write(header.getvalue())
             done = 0
+        done -= done % _BATCH  # batches as in a run that was not interrupted: their rounding depends on who is in them
         stream.truncate(start + done * row_bytes)  # a row that was cut short is computed again
         advance(done)
         while done < shape[0]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -67,10 +68,10 @@ class FitConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.validate_every) < 1:
             raise SettingsError("steps, batch_size and validate_every must be at least 1")
-        if self.learning_rate <= 0:
-            raise SettingsError("learning_rate must be above 0")
-        if self.clip_norm < 0:
-            raise SettingsError("clip_norm must be above 0, or 0 for no clipping")
+        if not 0 < self.learning_rate < math.inf:
+            raise SettingsError(f"learning_rate must be above 0, saw {self.learning_rate}")
+        if not self.clip_norm >= 0:
+            raise SettingsError(f"clip_norm must be above 0, or 0 for no clipping, saw {self.clip_norm}")
         if not (0 <= self.warmup_share < 1 and 0 <= self.label_smoothing < 1 and self.weight_decay >= 0):
             raise SettingsError("warmup_share and label_smoothing must be in [0, 1), weight_decay at least 0")
         if not 0 <= self.momentum < 1:
@@ -139,6 +140,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not 0.1 <= self.clip_seconds <= 60:
             raise SettingsError(f"clip_seconds is {self.clip_seconds:g}; expected 0.1 to 60")
+        if self.seed < 0:
+            raise SettingsError(f"data.seed: expected 0 or more, saw {self.seed}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,12 +195,16 @@ class TrainConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        if not self.augment.max_shift_ms < 1000 * self.data.clip_seconds:
+            raise SettingsError(
+                f"augment.max_shift_ms: expected less than a clip, {1000 * self.data.clip_seconds:g}, "
+                f"saw {self.augment.max_shift_ms:g}"
+            )
         if self.distill.guides and self.augment.max_resample:
             raise SettingsError(
                 "augment.max_resample stretches clips, and the teacher's cached attention is that of clips as they "
                 "are: leave it out, or train without a teacher (distill.lambdas = [0.0])"
             )
-
         if self.distill.guides and self.augment.max_lead_in_clips:
             raise SettingsError(
                 "augment.max_lead_in_clips lets a student hear other clips first, which the teacher's attention knows "

@@ -218,7 +218,7 @@ class _Progress:
             self._optimiser.load_state_dict(saved["optimiser"])
             self._best = saved["best"]
             return int(saved["step"])
-        except (RuntimeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError) as cause:
+        except (RuntimeError, EOFError, KeyError, TypeError, ValueError, OSError, pickle.UnpicklingError) as cause:
             reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
             raise CheckpointError(f"{path} is damaged ({reason}); --restart begins anew") from cause
 

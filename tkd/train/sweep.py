@@ -223,8 +223,12 @@ def _write_rows(sweep: Sweep, rows: dict[str, dict[str, Any]]) -> None:
 
 
 def _is_a_sweeps(folder: Path) -> bool:
-    """Whether a folder holds the file of rows, and else only runs and what a killed writer of rows left."""
-    others = [path for path in folder.iterdir() if not path.name.startswith((ROWS, f".{ROWS}."))]
+    """Whether a folder holds the file of rows, and else only runs, and what a killed writer or run left."""
+    others = [
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith((ROWS, f".{ROWS}.")) and not re.fullmatch(r"\..*\.lock", path.name)
+    ]
     return (folder / ROWS).exists() and all((path / "config.json").exists() for path in others)
 
 
@@ -280,7 +284,7 @@ def _split(text: str) -> Iterator[str]:
 
 def _plain(value: str) -> str:
     """A value as a part of a folder's name."""
-    return re.sub(r"[^\w.]+", "_", value).strip("_") or "_"
+    return re.sub(r"[^\w.-]+", "_", value).strip("_") or "_"
 
 
 def _titled(display: Display, before: str) -> Display:

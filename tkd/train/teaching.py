@@ -137,7 +137,8 @@ class TeacherStage:
             return build_teacher(settings, len(corpus.labels)), settings, {}
         stored = read_teacher(Path(settings.checkpoint), corpus.labels)
         teacher = load_teacher(stored, corpus.labels).train()
-        freeze(teacher, replace(settings, freeze_feature_encoder=False))  # its own stem is part of what it learns
+        is_small = not stored.spec.teacher["checkpoint"]  # its own stem is part of what it learns
+        freeze(teacher, replace(settings, freeze_feature_encoder=settings.freeze_feature_encoder and not is_small))
         known = {name: value for name, value in stored.spec.teacher.items() if name != "encoder_config"}
         return teacher, TeacherConfig(**known), {"started_from_sha256": stored.sha256}
 

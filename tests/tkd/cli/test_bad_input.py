@@ -255,6 +255,13 @@ def test_a_resume_with_changed_settings_is_refused(
     assert ExitCode.GOOD == train.main([str(path), "-q", "--resume"])
 
 
+def test_resume_and_restart_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        train.main(["demo", "--resume", "--restart"])
+    assert end.value.code == ExitCode.USAGE
+    assert "not allowed with argument --resume" in capsys.readouterr().err
+
+
 def test_a_resume_from_a_cut_state_is_refused_and_leaves_it(
     small_corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

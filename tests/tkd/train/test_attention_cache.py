@@ -73,6 +73,21 @@ def test_an_interrupted_cache_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
     assert [path.suffix for path in (tmp_path / "cut").iterdir()] == [".npy"]
 
 
+def test_an_interrupted_cache_goes_on_with_whole_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding depends on who is in a batch, so that the rest of a cut one would differ in the last digit."""
+    monkeypatch.setattr("tkd.train.attention_cache._BATCH", 2)
+    whole, _ = cached_knowledge(tmp_path / "whole", teacher(), "a", store(), lambda _steps: None)
+    (made,) = (tmp_path / "whole").iterdir()
+    row_bytes = 4 * (whole.attention.shape[1] + whole.logits.shape[1])
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / made.name).with_suffix(".partial").write_bytes(made.read_bytes()[:-row_bytes])
+    steps: list[int] = []
+    resumed, _ = cached_knowledge(tmp_path / "cut", teacher(), "a", store(), steps.append)
+    assert steps[0] % 2 == 0
+    assert sum(steps) == len(whole.attention)
+    assert torch.equal(resumed.attention, whole.attention)
+
+
 @pytest.mark.parametrize("left", [b"", b"garbage from another format" * 20])
 def test_a_partial_cache_that_is_none_begins_anew(tmp_path: Path, left: bytes) -> None:
     whole, _ = cached_knowledge(tmp_path / "whole", teacher(), "a", store(), lambda _steps: None)

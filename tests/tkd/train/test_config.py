@@ -40,6 +40,8 @@ def test_a_teacher_is_needed_only_where_a_weight_is_above_zero() -> None:
         ({"steps": 0}, "must be at least 1"),
         ({"steps": 1, "batch_size": 0}, "must be at least 1"),
         ({"steps": 1, "learning_rate": 0.0}, "must be above 0"),
+        ({"steps": 1, "learning_rate": float("nan")}, "learning_rate must be above 0, saw nan"),
+        ({"steps": 1, "clip_norm": float("nan")}, "or 0 for no clipping, saw nan"),
         ({"steps": 1, "warmup_share": 1.0}, r"must be in \[0, 1\)"),
         ({"steps": 1, "weight_decay": -1.0}, "weight_decay at least 0"),
         ({"steps": 1, "clip_norm": -1.0}, "or 0 for no clipping"),
@@ -57,6 +59,20 @@ def test_a_teacher_is_needed_only_where_a_weight_is_above_zero() -> None:
 def test_an_impossible_optimisation_is_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         FitConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_shift_is_shorter_than_a_clip() -> None:
+    data = DataConfig(folder="data")
+    with pytest.raises(SettingsError, match="expected less than a clip, 1000, saw 1000"):
+        TrainConfig(
+            run="runs/x", data=data, student=StudentConfig(name="tcresnet8"), student_fit=FitConfig(steps=1),
+            augment=AugmentConfig(max_shift_ms=1000.0),
+        )  # fmt: skip
+
+
+def test_a_seed_of_the_data_is_no_negative_number() -> None:
+    with pytest.raises(SettingsError, match=r"data\.seed: expected 0 or more, saw -1"):
+        DataConfig(folder="data", seed=-1)
 
 
 def test_resampling_and_a_teacher_exclude_each_other() -> None:

@@ -105,6 +105,9 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(b"not a state")
     with pytest.raises(CheckpointError, match="--restart begins anew"):
         run(tmp_path, Toy())
+    torch.save([1, 2], tmp_path / "state.pt")
+    with pytest.raises(CheckpointError, match="--restart begins anew"):
+        run(tmp_path, Toy())
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:

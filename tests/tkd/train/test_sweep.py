@@ -71,6 +71,7 @@ def test_an_interrupted_sweep_keeps_whole_rows_and_repeats_nothing_that_is_finis
         run_sweep(sweep, interrupted_in_the_third)
     kept = read_rows(tmp_path / "sweep" / ROWS)
     assert ["student.name-tcresnet8+seed-1", "student.name-tcresnet8+seed-2"] == list(kept)
+    (tmp_path / "sweep" / ".student.name-mhatt-rnn+seed-1.lock").touch()  # as a run that was killed leaves it
     with pytest.raises(SettingsError, match="holds a sweep; --resume continues it"):
         run_sweep(sweep, silent)
     started = []
@@ -113,6 +114,11 @@ def test_a_bad_sweep_is_refused_before_anything_starts(
 def test_a_data_set_that_is_missing_is_found_before_the_first_run(config: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         planned(config, f"data.folder={tmp_path / 'corpus'},{tmp_path / 'nowhere'}")
+
+
+def test_values_that_differ_by_their_sign_have_folders_of_their_own(config: Path) -> None:
+    names = [trial.name for trial in planned(config, "distill.layer=-1,1").trials]
+    assert names == ["distill.layer--1", "distill.layer-1"]
 
 
 def test_a_setting_cannot_be_both_set_and_swept(config: Path) -> None:

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from tests.tkd.conftest import silent
+from tests.tkd.test_teacher import saved
 from tkd.checkpoint import read_checkpoint, write_checkpoint
 from tkd.data.noisy import NoisySettings, make_noisy, plan_noisy
 from tkd.distill import DistillConfig
 from tkd.errors import DataError, SettingsError, TeacherError
+from tkd.teacher import TeacherConfig
 from tkd.train.config import DataConfig, FitConfig, TrainConfig
 from tkd.train.corpus import load_corpus
 from tkd.train.record import RunResult
@@ -73,6 +75,27 @@ def test_a_teachers_training_goes_on_from_a_run_with_other_clips(
     inspection = result.teacher["inspection"]
     assert 0.1 < inspection["share_of_time"] < 0.4
     assert 0 <= inspection["peak_inside"] <= 1
+
+
+def test_a_feature_encoder_stays_as_it_is_when_a_fine_tuned_teacher_learns_on(
+    tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    few = FitConfig(steps=2, batch_size=8, validate_every=2)
+    settings = TeacherConfig(checkpoint=saved(tmp_path, "wav2vec2"))
+    config = replace(
+        tiny_config,
+        teacher=settings,
+        teacher_fit=few,
+        student_fit=few,
+        distill=DistillConfig(lambdas=(0.5,), accept_any_teacher=True),
+    )
+    first = read_checkpoint(run_training(config, silent).folder / "teacher.safetensors")
+    start = replace(settings, checkpoint=str(first.path))
+    further = replace(config, run=str(tmp_path / "further"), teacher=start)
+    second = read_checkpoint(run_training(further, silent).folder / "teacher.safetensors")
+    changed = {name for name in first.state if not torch.equal(first.state[name], second.state[name])}
+    assert any(".layers." in name for name in changed)
+    assert not any("feature_extractor" in name for name in changed)
 
 
 def test_a_teacher_of_other_labels_is_refused(tiny_config: TrainConfig, first_run: RunResult, tmp_path: Path) -> None:
