@@ -82,7 +82,7 @@ def draw_curves(lines: Sequence[Line], seconds: int) -> Figure:
         axes.set(title=student, xlabel="step", ylabel="validation accuracy, %" if place == 0 else "")
         axes.set_ylim(0, 100)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7, loc="center right")
+        axes.legend(fontsize=7, loc="best")
     figure.suptitle(
         f"clips of {seconds} s, SYNTHETIC speech; line: mean over seeds, band: lowest to highest", fontsize=9
     )
