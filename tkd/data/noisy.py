@@ -221,7 +221,7 @@ def read_intervals(folder: Path) -> dict[str, tuple[float, float] | None]:
         with path.open(newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 found[row["clip"]] = (float(row["start_s"]), float(row["end_s"])) if row["start_s"] else None
-    except (OSError, ValueError, KeyError, TypeError) as cause:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as cause:
         raise DataError(
             f"{path} cannot be read as intervals of words ({cause}); make the data set again with tkd-data noisy"
         ) from cause

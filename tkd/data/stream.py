@@ -198,7 +198,7 @@ def read_stream(folder: Path) -> tuple[dict[str, Any], tuple[Word, ...]]:
             )
         if not isinstance(manifest["synthetic"], bool) or not manifest["seconds"] > 0:
             raise ValueError("synthetic or seconds is wrong")
-    except (OSError, ValueError, KeyError, TypeError) as cause:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as cause:
         raise DataError(f"{folder} holds no stream ({cause}); make one with tkd-data stream") from cause
     return manifest, words
 

@@ -217,6 +217,11 @@ class TrainConfig:
         return self.distill.needs_teacher
 
     def digest(self) -> str:
-        """16 hexadecimal digits that change with any setting but the run's folder."""
+        """16 hexadecimal digits that change with any setting that changes what is trained.
+
+        Where the run and the cache of clips lie changes nothing, nor does it whether a teacher is accepted.
+        """
         table = {key: value for key, value in to_table(self).items() if key != "run"}
+        table["data"] = {key: value for key, value in table["data"].items() if key != "cache"}
+        table["distill"] = {key: value for key, value in table["distill"].items() if key != "accept_any_teacher"}
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]

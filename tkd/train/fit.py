@@ -219,8 +219,10 @@ class _Progress:
             self._best = saved["best"]
             return int(saved["step"])
         except (RuntimeError, EOFError, KeyError, TypeError, ValueError, OSError, pickle.UnpicklingError) as cause:
-            reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
-            raise CheckpointError(f"{path} is damaged ({reason}); --restart begins anew") from cause
+            # What torch advises in its message is for files that one trusts.
+            raise CheckpointError(
+                f"{path} is damaged ({type(cause).__name__}); delete it and --resume to train this stage again"
+            ) from cause
 
     def validated(self, step: int, objective: Objective) -> None:
         """Keeps the weights when they are the best so far; the first process looks for all."""

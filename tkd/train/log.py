@@ -9,7 +9,7 @@ import json
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._lines = (folder / "log.jsonl").open("a", encoding="utf-8")
+        self._lines = _opened_behind_whole_lines(folder / "log.jsonl")
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, stage: str, step: int, values: dict[str, Any]) -> None:
@@ -50,3 +50,11 @@ class RunLog:
     ) -> None:
         self._lines.close()
         self._board.close()
+
+
+def _opened_behind_whole_lines(path: Path) -> TextIO:
+    """A file to append lines to; one that was cut off while it was written goes."""
+    with path.open("a+b") as stream:
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)
+    return path.open("a", encoding="utf-8")

@@ -230,8 +230,9 @@ def test_a_source_without_noise_of_its_own_is_named(small_corpus: Path) -> None:
         plan_noisy(small_corpus, SETTINGS)
 
 
-def test_damaged_intervals_are_named(noisy: Path) -> None:
-    (noisy / "intervals.csv").write_text("clip,start_s,end_s\nyes/a.wav,x,1\n")
+@pytest.mark.parametrize("rows", ["yes/a.wav,x,1\n", '"yes/a.wav,0.1,1\n' + 10_000 * "yes/b.wav,0.1,1\n"])
+def test_damaged_intervals_are_named(noisy: Path, rows: str) -> None:
+    (noisy / "intervals.csv").write_text(f"clip,start_s,end_s\n{rows}")
 
     with pytest.raises(DataError, match=r"intervals.csv cannot be read as intervals of words"):
         read_intervals(noisy)

@@ -59,6 +59,7 @@ def test_the_same_stream_is_not_made_again_and_another_wants_force(small_corpus:
     [
         (lambda folder: (folder / MANIFEST).unlink(), "holds no stream"),
         (lambda folder: (folder / WORDS).write_text("start_s,word\n1,yes\n"), "holds no stream"),
+        (lambda folder: (folder / WORDS).write_text('start_s,word\n"1' + 200_000 * "x"), "holds no stream"),
         (lambda folder: (folder / MANIFEST).write_text('{"format": "tkd.noisy/1"}'), "format tkd.noisy/1, expected"),
     ],
 )

@@ -23,8 +23,12 @@ def test_every_packaged_configuration_loads(path: Path) -> None:
     assert load_settings(path, TrainConfig).run == f"runs/{path.stem}"
 
 
-def test_the_digest_changes_with_any_setting_but_the_folder() -> None:
+def test_the_digest_changes_with_any_setting_that_changes_what_is_trained() -> None:
     assert replace(CONFIG, run="elsewhere").digest() == CONFIG.digest()
+    assert replace(CONFIG, data=DataConfig(folder="d", cache="off")).digest() == CONFIG.digest()
+    accepting = replace(CONFIG.distill, accept_any_teacher=True)
+    assert replace(CONFIG, distill=accepting).digest() == CONFIG.digest()
+    assert replace(CONFIG, data=DataConfig(folder="other")).digest() != CONFIG.digest()
     assert replace(CONFIG, seed=2).digest() != CONFIG.digest()
     assert replace(CONFIG, student_fit=FitConfig(steps=4)).digest() != CONFIG.digest()
 

@@ -94,6 +94,18 @@ def test_a_loss_that_is_not_a_number_stops_with_the_step_and_the_clips(tmp_path:
         run(tmp_path, Toy(poison_at=5))
 
 
+def test_a_log_that_was_cut_goes_on_with_whole_lines(tmp_path: Path) -> None:
+    run(tmp_path, Toy())
+    log = tmp_path / "log.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"time_s": 17953')
+    with RunLog(tmp_path) as lines:
+        lines.write("student", 1, {"loss": 0.5})
+    text = log.read_text()
+    assert text.startswith(whole)
+    assert json.loads(text[len(whole) :])["loss"] == 0.5
+
+
 def test_a_state_of_other_settings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Toy(fail_at=16))
@@ -103,10 +115,10 @@ def test_a_state_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(b"not a state")
-    with pytest.raises(CheckpointError, match="--restart begins anew"):
+    with pytest.raises(CheckpointError, match=r"is damaged \(.*\); delete it and --resume"):
         run(tmp_path, Toy())
     torch.save([1, 2], tmp_path / "state.pt")
-    with pytest.raises(CheckpointError, match="--restart begins anew"):
+    with pytest.raises(CheckpointError, match=r"is damaged \(.*\); delete it and --resume"):
         run(tmp_path, Toy())
 
 

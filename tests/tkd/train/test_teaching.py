@@ -119,7 +119,10 @@ def test_a_teacher_that_does_not_know_where_to_look_is_refused_unless_told_other
     with pytest.raises(TeacherError, match=r"not fit to teach: .*distill\.accept_any_teacher=true"):
         run_training(config, silent)
     # The teacher is kept: who accepts it does not train it again.
-    assert (Path(config.run) / "teacher.safetensors").exists()
+    kept = (Path(config.run) / "teacher.safetensors").stat().st_mtime_ns
+    accepting = replace(config, distill=replace(config.distill, accept_any_teacher=True))
+    result = run_training(accepting, silent, resume=True)
+    assert (result.folder / "teacher.safetensors").stat().st_mtime_ns == kept
 
 
 def test_controls_train_beside_the_guide_and_are_never_chosen(tiny_config: TrainConfig, noisy_corpus: Path) -> None:
