@@ -200,6 +200,13 @@ class TrainConfig:
                 f"augment.max_shift_ms: expected less than a clip, {1000 * self.data.clip_seconds:g}, "
                 f"saw {self.augment.max_shift_ms:g}"
             )
+        layers = self.teacher.layers
+        if self.distill.aggregation == "layer" and not (
+            self.teacher.checkpoint or -layers <= self.distill.layer < layers
+        ):
+            raise SettingsError(
+                f"distill.layer: the teacher has {layers} layers, {-layers} to {layers - 1}; saw {self.distill.layer}"
+            )
         if self.distill.guides and self.augment.max_resample:
             raise SettingsError(
                 "augment.max_resample stretches clips, and the teacher's cached attention is that of clips as they "

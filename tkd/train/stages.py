@@ -91,7 +91,10 @@ class Stages:
         """Every stage that is not on disk yet, then `run.json`."""
         spec = find_student(self.config.student.name)
         front_end = FrontEnd(find_features(self.config.student.features or spec.features))
-        self._check_student(front_end, corpus)  # settings that fit no student stop here, before the teacher
+        # Settings that cannot work stop here, before the teacher.
+        self._check_student(front_end, corpus)
+        if "span" in self.config.distill.guides:
+            self._lesson("span", Taught(), corpus)
         taught = self._teach(corpus) if self.config.needs_teacher else Taught()
         lessons = {guide: self._lesson(guide, taught, corpus) for guide in self.config.distill.guides}
         room = furnish(corpus, spec, front_end, taught, keeps_waveforms=self.config.augment.keeps_waveforms)

@@ -9,6 +9,7 @@ from tkd.distill import DistillConfig
 from tkd.errors import SettingsError
 from tkd.settings import load_settings
 from tkd.students import build_student, find_student
+from tkd.teacher import TeacherConfig
 from tkd.train.config import DataConfig, FitConfig, StudentConfig, TrainConfig
 from tkd.train.fit import learning_rate
 
@@ -63,6 +64,15 @@ def test_a_teacher_is_needed_only_where_a_weight_is_above_zero() -> None:
 def test_an_impossible_optimisation_is_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         FitConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layer", [4, -5])
+def test_a_layer_that_a_teacher_from_scratch_will_not_have_is_refused(layer: int) -> None:
+    distill = DistillConfig(aggregation="layer", layer=layer)
+    with pytest.raises(SettingsError, match=f"the teacher has 4 layers, -4 to 3; saw {layer}"):
+        replace(CONFIG, distill=distill)
+    elsewhere = replace(CONFIG, distill=distill, teacher=TeacherConfig(checkpoint="owner/model"))
+    assert elsewhere.distill.layer == layer
 
 
 def test_a_shift_is_shorter_than_a_clip() -> None:

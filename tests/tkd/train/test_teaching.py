@@ -150,9 +150,12 @@ def test_a_control_that_needs_no_teacher_trains_none(tiny_config: TrainConfig, n
     assert read_checkpoint(result.arms[1].checkpoint).spec.parents["guide"] == "span"
 
 
-def test_a_span_without_intervals_stops_before_anything_is_trained(tiny_config: TrainConfig) -> None:
+@pytest.mark.parametrize("settings", [{"guide": "span"}, {"controls": ("span",)}])
+def test_a_span_without_intervals_stops_before_anything_is_trained(
+    tiny_config: TrainConfig, settings: dict[str, object]
+) -> None:
     with pytest.raises(SettingsError, match="this data set has none"):
-        run_training(replace(tiny_config, distill=DistillConfig(guide="span")), silent)
+        run_training(replace(tiny_config, distill=DistillConfig(**settings)), silent)
     assert not list(Path(tiny_config.run).glob("*.safetensors"))
 
 
