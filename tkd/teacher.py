@@ -32,6 +32,7 @@ _STEM_FEATURES = "bcresnet"
 _MASK_FRAMES = 8
 _MASK_BANDS = 12
 _POSITION_GROUPS = 8
+_UNUSED_WEIGHTS = {"masked_spec_embed"}  # stands for masked frames, and none are masked here
 # wav2vec 2.0's kernels and strides (arXiv 2006.11477, section 4.2), a frame every 20 ms, with 64 channels for its 512.
 _RAW_STEM = {
     "conv_dim": (64,) * 7,
@@ -304,10 +305,18 @@ def _load_encoder(checkpoint: str) -> nn.Module:
     if "/" not in checkpoint and not Path(checkpoint).exists():
         raise TeacherError(f"teacher.checkpoint: '{checkpoint}' is neither a folder nor a name like 'owner/model'")
     try:
-        encoder = AutoModel.from_pretrained(checkpoint, attn_implementation="eager", dtype=torch.float32)
+        encoder, seen = AutoModel.from_pretrained(
+            checkpoint, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
+        )
     except Exception as cause:  # what a damaged folder raises depends on the part that is damaged
         first_line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         raise TeacherError(f"teacher.checkpoint: '{checkpoint}' cannot be loaded: {first_line}") from cause
+    missing = sorted(set(seen["missing_keys"]) - _UNUSED_WEIGHTS)
+    if missing:  # chance would fill them, and what is frozen would stay so
+        raise TeacherError(
+            f"teacher.checkpoint: '{checkpoint}' lacks {len(missing)} of the weights that its config.json asks for, "
+            f"such as {missing[0]}"
+        )
     if not _attention_layers(encoder):
         raise TeacherError(f"teacher.checkpoint: '{checkpoint}' has no transformer layers with attention")
     encoder.config.apply_spec_augment = False

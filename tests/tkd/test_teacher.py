@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
@@ -105,6 +106,18 @@ def test_a_checkpoint_folder_that_is_damaged_is_named(tmp_path: Path, damage: st
         (folder / "config.json").write_text(text.replace('"hidden_size": 32', '"hidden_size": "many"'))
     with pytest.raises(TeacherError, match="cannot be loaded: "):
         build_teacher(TeacherConfig(checkpoint=str(folder)), 12)
+
+
+@pytest.mark.parametrize(("name", "is_refused"), [("layers.1.attention.k_proj.weight", True), ("masked_spec", False)])
+def test_weights_that_a_checkpoint_lacks_are_not_left_to_chance(tmp_path: Path, name: str, is_refused: bool) -> None:
+    weights = Path(saved(tmp_path, "wav2vec2")) / "model.safetensors"
+    save_file({key: value for key, value in load_file(weights).items() if name not in key}, weights, {"format": "pt"})
+    config = TeacherConfig(checkpoint=str(weights.parent))
+    if is_refused:
+        with pytest.raises(TeacherError, match=r"lacks 1 of the weights .* such as encoder.layers.1.attention.k_proj"):
+            build_teacher(config, 12)
+    else:
+        build_teacher(config, 12)
 
 
 def test_a_checkpoint_in_half_precision_is_read_as_float32(tmp_path: Path) -> None:

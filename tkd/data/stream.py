@@ -27,7 +27,7 @@ import numpy as np
 import tkd
 from converters.files import whole_folder
 from tkd.audio.wav import SAMPLE_RATE_HZ, read_wav, write_wav
-from tkd.data.layout import SPLITS
+from tkd.data.layout import NOISY_MANIFEST, SPLITS
 from tkd.data.made import is_made
 from tkd.data.mixing import MixSettings, mix
 from tkd.data.speech_commands import TWELVE_LABELS, load_background, open_speech_commands
@@ -130,6 +130,8 @@ def make_stream(folder: Path, source: Path, settings: StreamSettings, advance: C
         DataError: the source is no such data set, or holds no word that is wanted.
         AudioError: a clip of the source cannot be used.
     """
+    if (source / NOISY_MANIFEST).exists():
+        raise DataError(f"{source} was made by tkd-data noisy; expected clips of one second; give its source")
     layout = open_speech_commands(source).layout
     clips = [f"{word}/{name}" for word, names in layout.words.items() for name in names]
     clips = sorted(clip for clip in clips if layout.split(clip) == settings.split)

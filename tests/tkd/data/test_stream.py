@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tkd.audio.wav import read_wav
+from tkd.data.layout import NOISY_MANIFEST
 from tkd.data.stream import MANIFEST, RECORDING, WORDS, StreamSettings, is_made_already, make_stream, read_stream
 from tkd.errors import DataError, SettingsError
 
@@ -71,6 +72,13 @@ def test_a_damaged_stream_is_refused(
     change(folder)
     with pytest.raises(DataError, match=message):
         read_stream(folder)
+
+
+def test_words_that_lie_somewhere_in_noise_are_no_source(small_corpus: Path, tmp_path: Path) -> None:
+    (small_corpus / NOISY_MANIFEST).write_text("{}")
+    with pytest.raises(DataError, match="was made by tkd-data noisy; expected clips of one second; give its source"):
+        make_stream(tmp_path / "stream", small_corpus, SETTINGS, quiet)
+    assert not (tmp_path / "stream").exists()
 
 
 def test_a_source_without_other_words_or_noise_is_refused_and_nothing_is_written(
