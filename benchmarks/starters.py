@@ -70,8 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     corpus = load_corpus(DataConfig(folder=str(options.data), silence="noise"), progress)
     for run in options.runs:
         source = read_checkpoint(run / "student.safetensors" if run.is_dir() else run)
-        if source.spec.data["clips"] != corpus.description["clips"]:
-            raise SystemExit(f"{run} was trained on {source.spec.data['clips']} clips, {options.data} has others")
+        known = {key: source.spec.data[key] for key in ("clips", "fingerprint") if key in source.spec.data}
+        if any(corpus.description[key] != value for key, value in known.items()):
+            raise SystemExit(f"{run} was trained on {known}, {options.data} has others")
         name = source.spec.name if source.spec.kind == "student" else f"teacher-{corpus.description['clip_seconds']:g}s"
         print(pack(source, corpus, options.output / f"{name}.safetensors"))
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from converters.command_line import available_cores
-from converters.files import write_text
+from converters.files import sha256_of, write_text
 from tkd.errors import CheckpointError, SettingsError
 from tkd.settings import to_table
 from tkd.train.config import TrainConfig
@@ -130,8 +130,18 @@ def look_at_folder(folder: Path, config: TrainConfig, *, restart: bool, resume: 
                 f"{folder} holds {state} run of other settings; --restart deletes it, --set run=FOLDER leaves it alone"
             )
         if (folder / "run.json").exists():
-            return read_run(folder)
+            return _with_its_student(read_run(folder))
     return None
+
+
+def _with_its_student(done: RunResult) -> RunResult:
+    """A completed run, once the student that it speaks of is there as it was."""
+    path = done.folder / "student.safetensors"
+    chosen = done.chosen.checkpoint.name
+    expected = next(arm["sha256"] for arm in done.document["arms"] if arm["checkpoint"] == chosen)
+    if not path.exists() or sha256_of(path) != expected:
+        raise CheckpointError(f"{path} is missing or not the one that run.json speaks of; --restart begins anew")
+    return done
 
 
 def _is_a_runs(folder: Path) -> bool:

@@ -55,6 +55,20 @@ def test_the_students_checkpoint_says_where_it_comes_from(tiny_config: TrainConf
     assert load_student(distilled)(torch.zeros(1, 98, 40)).shape == (1, 12)
 
 
+@pytest.mark.parametrize("left", [None, b"another student"])
+def test_a_completed_run_whose_student_has_gone_is_not_shown_as_whole(
+    tiny_config: TrainConfig, left: bytes | None
+) -> None:
+    result = run_training(tiny_config, silent)
+    assert run_training(tiny_config, silent, resume=True) == result
+    student = result.folder / "student.safetensors"
+    student.unlink()
+    if left is not None:
+        student.write_bytes(left)
+    with pytest.raises(CheckpointError, match=r"student\.safetensors is missing or not the one"):
+        run_training(tiny_config, silent, resume=True)
+
+
 def test_an_interrupted_run_resumes_to_the_same_students(tiny_config: TrainConfig, tmp_path: Path) -> None:
     unbroken = replace(tiny_config, run=str(tmp_path / "runs" / "unbroken"))
     run_training(unbroken, silent)
