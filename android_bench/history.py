@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from android_bench.errors import RecordError
 from android_bench.stats import Interval
 from android_bench.verdict import VERDICTS, Gate, Kind, Verdict
+from converters.files import append_lines
 
 FORMAT = "tkd.history/1"
 
@@ -116,12 +116,7 @@ def append(path: Path, rows: Iterable[HistoryRow]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps({"format": FORMAT, **asdict(row)}, allow_nan=False, ensure_ascii=False) + "\n"
                     for row in new)  # fmt: skip
-    with path.open("ab+") as stream:
-        if before.is_cut:
-            stream.truncate(_whole_bytes(path))
-        stream.write(lines.encode())
-        stream.flush()
-        os.fsync(stream.fileno())
+    append_lines(path, lines)
     return len(new)
 
 
@@ -157,7 +152,3 @@ def _row(line: str, where: str) -> HistoryRow:
         return HistoryRow(**{**fields, "interval": (float(interval[0]), float(interval[1])) if interval else None})
     except (KeyError, TypeError, IndexError) as cause:
         raise RecordError(f"{where}, is no row of history ({cause!r}); take the line out") from cause
-
-
-def _whole_bytes(path: Path) -> int:
-    return path.read_bytes().rfind(b"\n") + 1

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +32,7 @@ import torch
 
 from benchmarks.tkd_tables import write_tables
 from converters.command_line import Advance, available_cores, progress
-from converters.files import sha256_of
+from converters.files import append_lines, sha256_of
 from tkd.augment import AugmentConfig
 from tkd.data.noisy import NoisySettings, is_made_already, make_noisy, plan_noisy
 from tkd.data.synth import SynthSettings, make_corpus
@@ -255,18 +254,8 @@ def run_grid(wanted: Sequence[Cell], place: Place, path: Path, jobs: int) -> Non
     context = multiprocessing.get_context("spawn")
     with progress("grid, by work", mega) as advance, ProcessPoolExecutor(jobs, mp_context=context) as pool:
         for cell, line in _in_order_of_ending(pool, waiting, place, jobs):
-            append_line(path, line)
+            append_lines(path, json.dumps(line, sort_keys=True) + "\n")
             advance(round(cell.cost / 1e9))
-
-
-def append_line(path: Path, line: dict[str, Any]) -> None:
-    """Puts a line behind the whole ones; what a killed writer left of one is cut off."""
-    with path.open("a+b") as stream:
-        stream.seek(0)
-        stream.truncate(stream.read().rfind(b"\n") + 1)
-        stream.write(json.dumps(line, sort_keys=True).encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _in_order_of_ending(

@@ -80,6 +80,22 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def append_lines(path: Path, lines: str) -> None:
+    """Adds whole lines to a file of lines, as UTF-8, and waits until they are on the disk; see `drop_cut_line`."""
+    drop_cut_line(path)
+    with path.open("ab") as stream:
+        stream.write(lines.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def drop_cut_line(path: Path) -> None:
+    """Takes out a last line that was cut off while it was written; a file that is not there is begun."""
+    with path.open("ab+") as stream:
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)
+
+
 @contextmanager
 def _full_disk_named(path: Path) -> Iterator[None]:
     """Turns what libraries say of a full disk into the system's own error.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.tkd_grid import CONTROLS, LAMBDAS, Cell, append_line, cells, read_lines, run_grid
+from benchmarks.tkd_grid import CONTROLS, LAMBDAS, Cell, cells, read_lines, run_grid
 from benchmarks.tkd_tables import (
     chosen_weights,
     differences,
@@ -159,16 +159,6 @@ def test_a_cut_line_is_trained_again_and_a_strange_one_is_named(tmp_path: Path) 
     path.write_text('{"format": "tkd.grid/9"}\n')
     with pytest.raises(SystemExit, match=r"lines of format 'tkd.grid/9'"):
         read_lines(path)
-
-
-def test_a_line_behind_a_cut_one_is_whole_and_the_cut_one_goes(tmp_path: Path) -> None:
-    path = tmp_path / "lines.jsonl"
-    path.write_text('{"format": "tkd.grid/1", "seed": 1}\n{"format": "tkd.gr')
-    append_line(path, {"format": "tkd.grid/1", "seed": 2})
-    append_line(path, {"format": "tkd.grid/1", "seed": 3})
-    assert [found["seed"] for found in read_lines(path)] == [1, 2, 3]
-    append_line(tmp_path / "new.jsonl", {"format": "tkd.grid/1", "seed": 4})
-    assert [found["seed"] for found in read_lines(tmp_path / "new.jsonl")] == [4]
 
 
 def test_a_finished_grid_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

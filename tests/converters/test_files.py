@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from converters import files
-from converters.files import sha256_of, whole_file, whole_folder, write_text
+from converters.files import append_lines, sha256_of, whole_file, whole_folder, write_text
 
 INTERRUPTIONS = [RuntimeError("a fault"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")]
 
@@ -121,3 +121,13 @@ def test_a_hash_is_that_of_the_whole_content(tmp_path):
     path = tmp_path / "large"
     path.write_bytes(content)
     assert hashlib.sha256(content).hexdigest() == sha256_of(path)
+
+
+def test_lines_behind_a_cut_one_are_whole_and_the_cut_one_goes(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"seed": 1}\n{"se', encoding="utf-8")
+    append_lines(path, '{"seed": 2}\n')
+    append_lines(path, '{"λ": 3}\n')
+    assert '{"seed": 1}\n{"seed": 2}\n{"λ": 3}\n' == path.read_text(encoding="utf-8")
+    append_lines(tmp_path / "new.jsonl", "4\n")
+    assert "4\n" == (tmp_path / "new.jsonl").read_text(encoding="utf-8")

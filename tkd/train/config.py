@@ -69,7 +69,7 @@ class FitConfig:
         if min(self.steps, self.batch_size, self.validate_every) < 1:
             raise SettingsError("steps, batch_size and validate_every must be at least 1")
         if not 0 < self.learning_rate < math.inf:
-            raise SettingsError(f"learning_rate must be above 0, saw {self.learning_rate}")
+            raise SettingsError(f"learning_rate must be above 0 and finite, saw {self.learning_rate}")
         if not self.clip_norm >= 0:
             raise SettingsError(f"clip_norm must be above 0, or 0 for no clipping, saw {self.clip_norm}")
         if not (0 <= self.warmup_share < 1 and 0 <= self.label_smoothing < 1 and self.weight_decay >= 0):

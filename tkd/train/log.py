@@ -9,7 +9,9 @@ import json
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
+
+from converters.files import drop_cut_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +28,9 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._lines = _opened_behind_whole_lines(folder / "log.jsonl")
+        lines = folder / "log.jsonl"
+        drop_cut_line(lines)
+        self._lines = lines.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, stage: str, step: int, values: dict[str, Any]) -> None:
@@ -50,11 +54,3 @@ class RunLog:
     ) -> None:
         self._lines.close()
         self._board.close()
-
-
-def _opened_behind_whole_lines(path: Path) -> TextIO:
-    """A file to append lines to; one that was cut off while it was written goes."""
-    with path.open("a+b") as stream:
-        stream.seek(0)
-        stream.truncate(stream.read().rfind(b"\n") + 1)
-    return path.open("a", encoding="utf-8")

@@ -45,7 +45,7 @@ def test_a_teacher_is_needed_only_where_a_weight_is_above_zero() -> None:
         ({"steps": 0}, "must be at least 1"),
         ({"steps": 1, "batch_size": 0}, "must be at least 1"),
         ({"steps": 1, "learning_rate": 0.0}, "must be above 0"),
-        ({"steps": 1, "learning_rate": float("nan")}, "learning_rate must be above 0, saw nan"),
+        ({"steps": 1, "learning_rate": float("nan")}, "learning_rate must be above 0 and finite, saw nan"),
         ({"steps": 1, "clip_norm": float("nan")}, "or 0 for no clipping, saw nan"),
         ({"steps": 1, "warmup_share": 1.0}, r"must be in \[0, 1\)"),
         ({"steps": 1, "weight_decay": -1.0}, "weight_decay at least 0"),
